@@ -1,0 +1,145 @@
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { Fault } from './fault.ts';
+
+/**
+ * One option of a process, declared once: its flag, its type, its default and its words in `--help`.
+ * `leaseTtlMs` is `--lease-ttl-ms` by rule; dashes and underscores are the same, and gflags' `-name`,
+ * `--name=value` and `--noname` are understood.
+ */
+export interface Option {
+  readonly schema: z.ZodType;
+  /** One sentence for `--help`. */
+  readonly doc: string;
+  /** `flag` takes no value, `list` takes one or more; `value` when absent. */
+  readonly kind?: 'value' | 'flag' | 'list';
+  /** Other spellings, without leading dashes; one letter makes a short flag. */
+  readonly aliases?: readonly string[];
+  /** An environment variable that is read when the flag is absent. */
+  readonly env?: string;
+}
+
+export type Options = Readonly<Record<string, Option>>;
+export type OptionValues<O extends Options> = {
+  readonly [K in keyof O]: z.output<O[K]['schema']>;
+};
+
+export interface OptionSources {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** Flag beats environment beats default. Reports every problem at once, each with the flag's name. */
+export function loadOptions<O extends Options>(
+  options: O,
+  sources: OptionSources,
+): OptionValues<O> {
+  const names = Object.keys(options);
+  const given = parseFlags(options, sources.argv);
+  const problems: string[] = [];
+  const loaded: Record<string, unknown> = {};
+  for (const name of names) {
+    const option = options[name] as Option;
+    const raw = given[name] ?? (option.env === undefined ? undefined : sources.env[option.env]);
+    const parsed = option.schema.safeParse(raw);
+    if (parsed.success) loaded[name] = parsed.data;
+    else {
+      const where =
+        given[name] === undefined && raw !== undefined ? option.env : `--${flagOf(name)}`;
+      const reason =
+        raw === undefined
+          ? 'is required'
+          : parsed.error.issues.map((issue) => issue.message).join('; ');
+      problems.push(`${where}: ${raw === undefined ? '' : `"${String(raw)}": `}${reason}`);
+    }
+  }
+  if (problems.length > 0) throw new Fault('INVALID_ARGUMENT', problems.join('\n'));
+  return Object.freeze(loaded) as OptionValues<O>;
+}
+
+/** What `--help` prints. */
+export function describeOptions(options: Options): string {
+  const rows = Object.entries(options).map(([name, option]) => {
+    const flags = [flagOf(name), ...(option.aliases ?? [])]
+      .map((flag) => (flag.length === 1 ? `-${flag}` : `--${flag}`))
+      .join(', ');
+    const value = { flag: '', list: ' V …', value: ' V' }[option.kind ?? 'value'];
+    const fallback = option.schema.safeParse(undefined);
+    const shown =
+      fallback.success && fallback.data !== undefined && option.kind !== 'flag'
+        ? ` Default: ${Array.isArray(fallback.data) ? fallback.data.join(' ') || 'none' : String(fallback.data)}.`
+        : '';
+    return [`  ${flags}${value}`, `${option.doc}${shown}`] as const;
+  });
+  const width = Math.min(38, Math.max(...rows.map(([left]) => left.length)) + 2);
+  return rows
+    .map(([left, doc]) =>
+      left.length < width ? `${left.padEnd(width)}${doc}` : `${left}\n${' '.repeat(width)}${doc}`,
+    )
+    .join('\n');
+}
+
+/** Schemas that more than one process uses. */
+export const optionTypes = {
+  port: z.coerce.number().int().min(0).max(65_535),
+  count: z.coerce.number().int().positive(),
+  milliseconds: z.coerce.number().nonnegative(),
+  ratio: z.coerce.number().gt(0).lte(1),
+  /** A flag that is false unless given; `=false` and `=0` are understood as gflags does. */
+  flag: z.union([z.boolean(), z.stringbool()]).default(false),
+} as const;
+
+function flagOf(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** Spells every argument the way `parseArgs` wants it, then lets it do the work. */
+function parseFlags(options: Options, argv: readonly string[]): Record<string, unknown> {
+  const nameBySpelling = new Map<string, string>();
+  for (const [name, option] of Object.entries(options)) {
+    nameBySpelling.set(flagOf(name), name);
+    for (const alias of option.aliases ?? []) nameBySpelling.set(alias.replaceAll('_', '-'), name);
+  }
+  const normal: string[] = [];
+  let list: string | null = null;
+  for (const argument of argv) {
+    const match = /^--?([A-Za-z][\w-]*)(?:=([\s\S]*))?$/.exec(argument);
+    if (match === null) {
+      if (list !== null) normal.push(`--${list}=${argument}`);
+      else normal.push(argument);
+      continue;
+    }
+    const spelling = (match[1] as string).replaceAll('_', '-');
+    const negated = spelling.startsWith('no') ? spelling.replace(/^no-?/, '') : '';
+    const name = nameBySpelling.get(spelling);
+    const negatedName = nameBySpelling.get(negated);
+    const value = match[2];
+    if (name === undefined && negatedName !== undefined && options[negatedName]?.kind === 'flag') {
+      normal.push(`--${negatedName}=false`);
+      list = null;
+    } else if (name === undefined) {
+      throw new Fault('INVALID_ARGUMENT', `--${spelling}: unknown option; --help lists them all`);
+    } else if (options[name]?.kind === 'flag') {
+      normal.push(`--${name}=${value ?? 'true'}`);
+      list = null;
+    } else {
+      list = options[name]?.kind === 'list' ? name : null;
+      if (value !== undefined) normal.push(`--${name}=${value}`);
+      else if (list === null) normal.push(`--${name}`);
+    }
+  }
+  try {
+    return parseArgs({
+      args: normal,
+      options: Object.fromEntries(
+        Object.entries(options).map(([name, { kind }]) => [
+          name,
+          { type: 'string' as const, multiple: kind === 'list' },
+        ]),
+      ),
+      strict: true,
+    }).values;
+  } catch (error) {
+    throw new Fault('INVALID_ARGUMENT', (error as Error).message);
+  }
+}

@@ -1,0 +1,31 @@
+import { defineConfig } from 'vitest/config';
+
+const onSources = {
+  resolve: { conditions: ['@tsukimi/source', 'node'] },
+  ssr: { resolve: { conditions: ['@tsukimi/source', 'node'] } },
+};
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        ...onSources,
+        test: {
+          name: 'unit',
+          include: ['packages/*/test/**/*.test.ts', 'tooling/test/**/*.test.ts'],
+          exclude: ['**/*.e2e.test.ts', '**/node_modules/**'],
+        },
+      },
+      {
+        ...onSources,
+        test: {
+          name: 'e2e',
+          include: ['e2e/**/*.e2e.test.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+});
