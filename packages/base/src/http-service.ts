@@ -22,6 +22,7 @@ export class HttpService implements Service {
   readonly #options: HttpServiceOptions;
   readonly #ending = new Ending();
   readonly #server: Server;
+  #stopping = false;
 
   constructor(options: HttpServiceOptions) {
     this.name = options.name;
@@ -34,7 +35,13 @@ export class HttpService implements Service {
         keepAliveTimeout: 65_000,
         noDelay: true,
       },
-      options.listener,
+      (request, response) => {
+        // A connection that is kept alive would keep a stopping server alive with it.
+        response.once('close', () => {
+          if (this.#stopping) setImmediate(() => this.#server.closeIdleConnections());
+        });
+        options.listener(request, response);
+      },
     );
     this.#server.maxConnections = options.connectionCountMax ?? 16_384;
   }
@@ -61,6 +68,7 @@ export class HttpService implements Service {
   }
 
   stop(deadline: AbortSignal): Promise<void> {
+    this.#stopping = true;
     return new Promise((resolve) => {
       const cut = () => this.#server.closeAllConnections();
       this.#server.close(() => {

@@ -103,7 +103,7 @@ function parseFlags(options: Options, argv: readonly string[]): Record<string, u
   const normal: string[] = [];
   let list: string | null = null;
   for (const argument of argv) {
-    const match = /^--?([A-Za-z][\w-]*)(?:=([\s\S]*))?$/.exec(argument);
+    const match = /^--?([A-Za-z][\w.-]*)(?:=([\s\S]*))?$/.exec(argument);
     if (match === null) {
       if (list !== null) normal.push(`--${list}=${argument}`);
       else normal.push(argument);

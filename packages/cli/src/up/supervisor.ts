@@ -1,0 +1,124 @@
+import { createServer } from 'node:net';
+import { Ending, Fault, formatAddress, type Service } from '@tsukimi/base';
+import { Child, type ChildOptions } from './child.ts';
+import type { ChildPlan, ClusterPlan } from './cluster-plan.ts';
+
+export interface SupervisorOptions extends Omit<ChildOptions, 'plan' | 'logPath' | 'onChange'> {
+  readonly cluster: ClusterPlan;
+  readonly logPathOf: (child: string) => string;
+  /** The last thing a child wrote, to say why it refused to start. */
+  readonly lastWordsOf: (child: string) => string;
+  readonly readyWithinMs: number;
+  /** Called on each change of a child's state once all have been ready. */
+  readonly onChange: (child: Child) => void;
+}
+
+/** Starts all processes of the cluster, waits until all are ready, keeps them alive, and stops them in reverse order. */
+export class Supervisor implements Service {
+  readonly name = 'up';
+  readonly children: readonly Child[];
+  readonly #options: SupervisorOptions;
+  readonly #ending = new Ending();
+  #onStartChange: (() => void) | null = null;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+    this.children = options.cluster.children.map((plan) => {
+      const child: Child = new Child({
+        ...options,
+        plan,
+        logPath: options.logPathOf(plan.name),
+        onChange: () => {
+          if (this.#onStartChange !== null) this.#onStartChange();
+          else options.onChange(child);
+        },
+      });
+      return child;
+    });
+  }
+
+  async start(): Promise<void> {
+    await checkPortsAreFree(this.#options.cluster.children);
+    try {
+      await this.#startAll();
+    } catch (error) {
+      await this.stop(AbortSignal.abort());
+      throw error;
+    }
+  }
+
+  #startAll(): Promise<void> {
+    const { clock, readyWithinMs } = this.#options;
+    return new Promise((resolve, reject) => {
+      const finish = (error?: Fault) => {
+        limit.cancel();
+        this.#onStartChange = null;
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const limit = clock.schedule(readyWithinMs, () => {
+        const late = this.children.filter(({ state }) => state.state !== 'ready');
+        const names = late.map(({ plan }) => plan.name).join(', ');
+        const words = this.#options.lastWordsOf(late[0]?.plan.name ?? '');
+        finish(
+          new Fault(
+            'DEADLINE_PASSED',
+            `not ready after ${readyWithinMs / 1_000} s: ${names}. ${words}`,
+          ),
+        );
+      });
+      this.#onStartChange = () => {
+        const refused = this.children.find(({ state }) => state.state === 'refused');
+        if (refused !== undefined) {
+          finish(new Fault('MISCONFIGURED', this.#options.lastWordsOf(refused.plan.name)));
+        } else if (this.children.every(({ state }) => state.state === 'ready')) finish();
+      };
+      for (const child of this.children) child.start();
+    });
+  }
+
+  ended(): Promise<void> {
+    return this.#ending.promise;
+  }
+
+  /** The proxy first, so that no request is sent to an instance that is leaving. */
+  async stop(deadline: AbortSignal): Promise<void> {
+    const [metadata, master, ...rest] = this.children;
+    const proxy = rest.pop();
+    for (const group of [[proxy], rest, [master], [metadata]]) {
+      await Promise.all(group.map((child) => child?.stop(deadline)));
+    }
+    this.#ending.stopped();
+  }
+}
+
+async function checkPortsAreFree(children: readonly ChildPlan[]): Promise<void> {
+  const owners = new Map<number, string>();
+  for (const { name, address, ports } of children) {
+    for (const { port, option } of ports) {
+      const other = owners.get(port);
+      if (other !== undefined) {
+        throw new Fault(
+          'MISCONFIGURED',
+          `${name} and ${other} would both take port ${port}; move one with ${option}`,
+        );
+      }
+      owners.set(port, name);
+      await new Promise<void>((resolve, reject) => {
+        const probe = createServer();
+        probe.once('error', (error: NodeJS.ErrnoException) => {
+          const reason =
+            error.code === 'EADDRINUSE' ? 'is already in use' : `cannot be used (${error.code})`;
+          const where = formatAddress({ host: address.host, port });
+          reject(
+            new Fault(
+              'MISCONFIGURED',
+              `${name}: ${where} ${reason}; choose another port with ${option}`,
+            ),
+          );
+        });
+        probe.listen({ host: address.host, port }, () => probe.close(() => resolve()));
+      });
+    }
+  }
+}
