@@ -45,11 +45,12 @@ export class MetadataServer implements Service {
     this.#options = options;
     const limits = { ...defaultLimits, ...options.limits };
     this.#table = new MetadataTable(limits);
+    const listen = getRequestListener(this.#app(limits.keyBytesMax).fetch);
     this.#http = new HttpService({
       name: this.name,
       host: options.host,
       port: options.port,
-      listener: getRequestListener(this.#app(limits.keyBytesMax).fetch),
+      listener: (request, response) => void listen(request, response),
     });
   }
 
