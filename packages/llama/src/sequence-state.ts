@@ -73,7 +73,8 @@ export function parseSequenceState(state: Buffer, streams: number): SequenceLayo
     const cellByteCount = inRows
       ? state.readUInt32LE(at + 4)
       : Number(state.readBigUInt64LE(at + 4));
-    if (rowCount < 1 || cellByteCount < 1 || rowCount * cellByteCount > rowByteCountMax) return null;
+    if (rowCount < 1 || cellByteCount < 1 || rowCount * cellByteCount > rowByteCountMax)
+      return null;
     parts.push({
       header: Buffer.from(state.subarray(at, at + partHeaderByteCount)),
       rowCount,
