@@ -217,13 +217,12 @@ describe('KoffiContext', () => {
 
   it('waits for a decode in flight before it frees the memory', async () => {
     const context = openContext(1);
-    const order: string[] = [];
     context.batch.tokens.fill(1);
     context.batch.sequences.fill(0);
     context.batch.positions.forEach((_, row) => (context.batch.positions[row] = row));
-    const decoding = context.decode(500).then(() => order.push('decoded'));
-    const closing = context.close().then(() => order.push('closed'));
-    await Promise.all([decoding, closing]);
-    expect(order).toEqual(['decoded', 'closed']);
+    const decoding = context.decode(500);
+    await context.close();
+    await expect(decoding).resolves.toBeUndefined();
+    expect(() => context.stateByteCount(0)).toThrow(/closed/);
   });
 });
