@@ -1,0 +1,189 @@
+import { assert } from '@tsukimi/base';
+import type { FailureReason, InstancePool, PoolInstance } from './instance-pool.ts';
+
+export type Leg = 'prefill' | 'decode';
+
+export type Step =
+  /** Send this leg there, then tell how it ended. */
+  | { readonly kind: 'attempt'; readonly leg: Leg; readonly instance: PoolInstance }
+  /** Everything was tried; ask again after this long. */
+  | { readonly kind: 'wait'; readonly delayMs: number }
+  | { readonly kind: 'give-up'; readonly why: 'none-up' | 'all-failed' | 'cannot-resume' };
+
+export type SkipReason = 'no-prefill-up' | 'no-decode-up' | 'prefill-failed';
+
+export interface RequestPlanOptions {
+  /** An estimate, for the load counters. */
+  readonly promptTokenCount: number;
+  /** Instances that were tried already are tried again until then, on the monotonic clock. */
+  readonly retryUntilMs: number;
+  /** A stream that broke looks for somebody to continue it for at least this long. */
+  readonly resumeWithinMs: number;
+}
+
+/** Over the whole life of a request, so that one that kills its instances cannot kill them all. */
+const attemptCountMax = 24;
+/** How often all instances are gone through without progress. */
+const roundCountMax = 4;
+const firstPauseMs = 100;
+const nobodyUpPauseMs = 250;
+
+/**
+ * Where one request goes next: tries of the prefill leg, tries of the decode leg, a stream, and its
+ * continuation elsewhere. One attempt at a time; every `attempt` step is answered by exactly one of
+ * `prefillDone`, `failed` and `end`.
+ */
+export class RequestPlan {
+  readonly #pool: InstancePool;
+  readonly #options: RequestPlanOptions;
+  #state: 'prefill' | 'decode' | 'streaming' | 'ended' = 'prefill';
+  #current: PoolInstance | null = null;
+  /** Since the last progress, in this leg and round. */
+  #tried: PoolInstance[] = [];
+  #attemptCount = 0;
+  #roundCount = 1;
+  #retryUntilMs: number;
+  /** Whose weights made the stream that the client has the beginning of; null if nobody can continue it. */
+  #continuation: { readonly fingerprint: string | null } | null = null;
+  #skipReason: SkipReason | null = null;
+
+  constructor(pool: InstancePool, options: RequestPlanOptions) {
+    this.#pool = pool;
+    this.#options = options;
+    this.#retryUntilMs = options.retryUntilMs;
+  }
+
+  /** Why no prefill instance took part; null when one did, or still may. */
+  get skipReason(): SkipReason | null {
+    return this.#skipReason;
+  }
+
+  get streaming(): boolean {
+    return this.#state === 'streaming';
+  }
+
+  next(nowMs: number): Step {
+    assert(this.#current === null, 'one attempt at a time');
+    assert(this.#state !== 'ended', 'an ended request goes nowhere');
+    if (this.#state === 'prefill') {
+      const skip = this.#skipPrefill();
+      if (skip === null) return this.#attempt('prefill', this.#untried('prefill'));
+      this.#skipReason = skip;
+      this.#enterDecode();
+    }
+    if (this.#state === 'streaming' && this.#continuation === null) {
+      return { kind: 'give-up', why: 'cannot-resume' };
+    }
+    if (this.#attemptCount >= attemptCountMax) return { kind: 'give-up', why: 'all-failed' };
+    const decode = this.#untried('decode');
+    if (decode.length > 0) return this.#attempt('decode', decode);
+    // The other kind can do the whole work too; it is only not what it is there for.
+    const prefill = this.#untried('prefill');
+    if (prefill.length > 0) return this.#attempt('decode', prefill);
+    if (!this.#anybodyUp()) {
+      const waits = this.#state === 'streaming' && nowMs < this.#retryUntilMs;
+      if (waits) return { kind: 'wait', delayMs: nobodyUpPauseMs };
+      return { kind: 'give-up', why: 'none-up' };
+    }
+    if (nowMs >= this.#retryUntilMs || this.#roundCount >= roundCountMax) {
+      return { kind: 'give-up', why: 'all-failed' };
+    }
+    this.#tried = [];
+    this.#roundCount += 1;
+    return { kind: 'wait', delayMs: firstPauseMs * 2 ** (this.#roundCount - 2) };
+  }
+
+  /** The prefill leg was answered well. */
+  prefillDone(): void {
+    assert(this.#state === 'prefill', 'only the prefill leg ends so');
+    this.#release(null);
+    this.#enterDecode();
+  }
+
+  /** The attempt is over, and another instance may do better. */
+  failed(reason: FailureReason, message: string, nowMs: number): void {
+    assert(this.#current !== null, 'what fails is an attempt');
+    this.#release({ reason, message });
+    if (this.#state === 'streaming') {
+      this.#retryUntilMs = Math.max(this.#retryUntilMs, nowMs + this.#options.resumeWithinMs);
+    }
+  }
+
+  /**
+   * The client has got a piece of the stream. `resumable` says whether another instance of the same
+   * make could continue it.
+   */
+  streamed(resumable: boolean): void {
+    assert(this.#current !== null && this.#state !== 'prefill', 'a decode leg streams');
+    this.#state = 'streaming';
+    if (!resumable) this.#continuation = null;
+    else this.#continuation ??= { fingerprint: this.#current.identity?.fingerprint ?? null };
+    this.#tried = [this.#current];
+    this.#roundCount = 1;
+  }
+
+  /** Answered, given up, or the client is gone. Harmless when repeated. */
+  end(): void {
+    if (this.#current !== null) this.#release(null);
+    this.#state = 'ended';
+  }
+
+  checkInvariants(): void {
+    assert(this.#state !== 'ended' || this.#current === null, 'an ended request holds nothing');
+    assert(this.#attemptCount <= attemptCountMax, 'tries are bounded');
+    assert(
+      this.#current === null || this.#tried.includes(this.#current),
+      'an instance in use counts as tried',
+    );
+  }
+
+  #skipPrefill(): SkipReason | null {
+    // Without a decode instance a prefill instance does all of it; handing over to itself is no help.
+    if (this.#pool.up('decode').length === 0) return 'no-decode-up';
+    if (this.#pool.up('prefill').length === 0 && this.#tried.length === 0) return 'no-prefill-up';
+    const exhausted =
+      this.#attemptCount >= attemptCountMax / 2 || this.#untried('prefill').length === 0;
+    return exhausted ? 'prefill-failed' : null;
+  }
+
+  #enterDecode(): void {
+    this.#state = 'decode';
+    this.#tried = [];
+  }
+
+  #attempt(leg: Leg, candidates: readonly PoolInstance[]): Step {
+    const instance = this.#pool.choose(leg, candidates);
+    this.#pool.attemptBegan(instance, this.#options.promptTokenCount);
+    this.#current = instance;
+    this.#tried.push(instance);
+    this.#attemptCount += 1;
+    return { kind: 'attempt', leg, instance };
+  }
+
+  #release(failure: { readonly reason: FailureReason; readonly message: string } | null): void {
+    assert(this.#current !== null, 'what is released is held');
+    this.#pool.attemptEnded(this.#current, this.#options.promptTokenCount, failure);
+    this.#current = null;
+  }
+
+  #untried(kind: Leg): readonly PoolInstance[] {
+    const up = this.#pool.up(kind);
+    if (this.#tried.length === 0 && this.#state !== 'streaming') return up;
+    return up.filter((one) => !this.#tried.includes(one) && this.#mayContinue(one));
+  }
+
+  #anybodyUp(): boolean {
+    return [...this.#pool.up('decode'), ...this.#pool.up('prefill')].some((one) =>
+      this.#mayContinue(one),
+    );
+  }
+
+  /** Only the very same weights continue a stream with the tokens that it would have had. */
+  #mayContinue(one: PoolInstance): boolean {
+    if (this.#state !== 'streaming') return true;
+    return (
+      one.identity?.ours === true &&
+      one.identity.fingerprint === this.#continuation?.fingerprint
+    );
+  }
+}
