@@ -1,1 +1,13 @@
-export {};
+/**
+ * Moving bytes between the memories of engines: allocates memory that peers may reach, publishes it,
+ * and copies from or to a peer's memory inside the process, through shared memory or over TCP.
+ */
+export { allocateMemory, type Memory, type MemoryOptions } from './memory.ts';
+export type { Peer } from './peer-directory.ts';
+export { hostId, removeStaleSegments } from './segment-file.ts';
+export {
+  TransferEngine,
+  type TransferEngineOptions,
+  type TransferOptions,
+} from './transfer-engine.ts';
+export type { Transport } from './transport.ts';

@@ -1,0 +1,331 @@
+import {
+  type Clock,
+  deadline,
+  Ending,
+  Fault,
+  type Logger,
+  type Random,
+  type Service,
+} from '@tsukimi/base';
+import {
+  acceptsConnections,
+  type MetadataStore,
+  type RpcMeta,
+  type SegmentDescriptor,
+} from '@tsukimi/metadata';
+import { DataServer } from './data-server.ts';
+import { HandshakeDaemon } from './handshake-daemon.ts';
+import { LocalTransport } from './local-transport.ts';
+import type { Memory } from './memory.ts';
+import { MemoryRegistry } from './memory-registry.ts';
+import { type Peer, PeerDirectory } from './peer-directory.ts';
+import { Publisher } from './publisher.ts';
+import { hostId } from './segment-file.ts';
+import { SharedMemoryTransport } from './shared-memory-transport.ts';
+import { TcpTransport } from './tcp-transport.ts';
+import { outsideMemory, type Transport } from './transport.ts';
+
+export interface TransferEngineOptions {
+  /** Unique in the cluster, `host:port` by custom; peers address this engine by it. */
+  readonly name: string;
+  readonly metadata: MetadataStore;
+  /** Where peers reach this engine. */
+  readonly host: string;
+  /** Where it listens; `host` when absent. */
+  readonly listenHost?: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Offer own shared memory to peers on this host, and use theirs. */
+  readonly sharedMemory: boolean;
+  /** 0, the default, picks a free one. */
+  readonly dataPort?: number;
+  readonly rpcPort?: number;
+  readonly clusterId?: string;
+  /** Of a connection to a peer. */
+  readonly connectTimeoutMs?: number;
+  /** A transfer may take `transferBaseMs`, and as long again for each GiB. */
+  readonly transferBaseMs?: number;
+  /** Whether the engine that holds our name in the metadata is there; by default its port is tried. */
+  readonly isAlive?: (meta: RpcMeta) => Promise<boolean>;
+}
+
+export interface TransferOptions {
+  readonly signal?: AbortSignal;
+}
+
+/** Speaks for this process's memory to its peers, and for its peers' memory to this process. */
+export class TransferEngine implements Service {
+  readonly name: string;
+  readonly #options: TransferEngineOptions;
+  readonly #host: string;
+  readonly #registry = new MemoryRegistry();
+  readonly #data: DataServer;
+  readonly #handshake: HandshakeDaemon;
+  readonly #peers: PeerDirectory;
+  readonly #shared: SharedMemoryTransport;
+  readonly #transports: readonly Transport[];
+  readonly #ending = new Ending();
+  #publisher: Publisher | null = null;
+  #isStopped = false;
+
+  constructor(options: TransferEngineOptions) {
+    this.name = options.name;
+    this.#options = options;
+    this.#host = options.host === 'localhost' ? '127.0.0.1' : options.host;
+    const listening = {
+      host: options.listenHost ?? this.#host,
+      clock: options.clock,
+      onDeath: (error: unknown) => this.#ending.died(error),
+    };
+    this.#data = new DataServer({
+      ...listening,
+      port: options.dataPort ?? 0,
+      resolve: (address, byteCount) => this.#registry.resolve(address, byteCount),
+    });
+    this.#handshake = new HandshakeDaemon({ ...listening, port: options.rpcPort ?? 0 });
+    this.#peers = new PeerDirectory(options.metadata, options.clusterId ?? '');
+    this.#shared = new SharedMemoryTransport(options.sharedMemory ? hostId() : 'none');
+    this.#transports = [
+      new LocalTransport(options.name, this.#registry),
+      ...(options.sharedMemory ? [this.#shared] : []),
+      new TcpTransport({
+        clock: options.clock,
+        connectTimeoutMs: options.connectTimeoutMs ?? 1_000,
+      }),
+    ];
+  }
+
+  /** Only after `start`. */
+  get dataPort(): number {
+    return this.#data.port;
+  }
+
+  /**
+   * Resolves once peers can connect; a metadata server that is down is tried again in the background.
+   * Rejects with `MISCONFIGURED` or, when a living engine has the name, `ALREADY_EXISTS`.
+   */
+  async start(): Promise<void> {
+    const { clock, random, logger, metadata, clusterId = '' } = this.#options;
+    try {
+      await this.#data.start();
+      await this.#handshake.start();
+      const publisher = new Publisher({
+        engineName: this.name,
+        clusterId,
+        metadata,
+        rpcMeta: { host: this.#host, rpcPort: this.#handshake.port },
+        describe: () => this.#describe(),
+        isAlive:
+          this.#options.isAlive ??
+          (({ host, rpcPort }) => acceptsConnections({ host, port: rpcPort }, clock, 200)),
+        clock,
+        random,
+        logger,
+      });
+      await publisher.start();
+      this.#publisher = publisher;
+    } catch (error) {
+      await this.#close(AbortSignal.abort());
+      throw error;
+    }
+    logger.info('transfer.listening', {
+      name: this.name,
+      host: this.#host,
+      dataPort: this.#data.port,
+      rpcPort: this.#handshake.port,
+    });
+  }
+
+  ended(): Promise<void> {
+    return this.#ending.promise;
+  }
+
+  async stop(deadline: AbortSignal): Promise<void> {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    await this.#publisher?.stop(deadline);
+    await this.#close(deadline);
+    for (const memory of this.#registry.memories) memory.close();
+    this.#ending.stopped();
+  }
+
+  /** Opens `memory` to peers: at once for those who know its address, and in the metadata soon. */
+  register(memory: Memory): void {
+    this.#registry.register(memory);
+    this.#publisher?.changed();
+  }
+
+  /** Peers can no longer reach it over TCP; close it to end sharing it on this host. */
+  unregister(memory: Memory): void {
+    if (this.#registry.unregister(memory)) this.#publisher?.changed();
+  }
+
+  /** Resolves when the metadata shows what is registered now; rejects with the reason of `signal`. */
+  async published(signal: AbortSignal): Promise<void> {
+    await this.#publisher?.published(signal);
+  }
+
+  /** Fills `into` with the bytes at `address` of a peer, or of this engine. See `Transport`. */
+  read(
+    endpoint: string,
+    address: bigint,
+    into: Buffer,
+    options: TransferOptions = {},
+  ): Promise<void> {
+    return this.#transfer('read', endpoint, address, into, options);
+  }
+
+  /** Puts `from` to `address` of a peer, or of this engine. See `Transport`. */
+  write(
+    endpoint: string,
+    address: bigint,
+    from: Buffer,
+    options: TransferOptions = {},
+  ): Promise<void> {
+    return this.#transfer('write', endpoint, address, from, options);
+  }
+
+  /**
+   * A live view of a peer's bytes where they lie in memory of this process or host; null where they
+   * do not. Rejects like `read` when the peer cannot be found.
+   */
+  async mapped(
+    endpoint: string,
+    address: bigint,
+    byteCount: number,
+    options: TransferOptions = {},
+  ): Promise<Buffer | null> {
+    if (endpoint === this.name) return this.#registry.resolve(address, BigInt(byteCount));
+    if (!this.#options.sharedMemory) return null;
+    using limit = this.#limit('finding', endpoint, 0, options.signal);
+    const peer = await this.#holder(endpoint, address, byteCount, limit.signal);
+    return this.#shared.view(peer, address, byteCount);
+  }
+
+  /** Forgets what is known about a peer; the next transfer asks again. */
+  invalidate(endpoint: string): void {
+    void this.#peers.forget(endpoint).then((peer) => {
+      if (peer !== null) for (const transport of this.#transports) transport.forget(peer);
+    });
+  }
+
+  checkInvariants(): void {
+    this.#registry.checkInvariants();
+  }
+
+  async #transfer(
+    kind: 'read' | 'write',
+    endpoint: string,
+    address: bigint,
+    bytes: Buffer,
+    { signal }: TransferOptions,
+  ): Promise<void> {
+    if (bytes.length === 0) return signal?.throwIfAborted();
+    using limit = this.#limit(kind, endpoint, bytes.length, signal);
+    const peer = await this.#holder(endpoint, address, bytes.length, limit.signal);
+    try {
+      await this.#through(peer, address, bytes.length)[kind](peer, address, bytes, limit.signal);
+    } catch (error) {
+      if (!Fault.has(error, 'PEER_UNREACHABLE', 'REFUSED') || peer.endpoint === this.name)
+        throw error;
+      const current = await this.#peers.findAgain(peer, limit.signal);
+      if (!holds(current, address, bytes.length) || isSamePlace(peer, current)) throw error;
+      const transport = this.#through(current, address, bytes.length);
+      await transport[kind](current, address, bytes, limit.signal);
+    }
+  }
+
+  /** The peer as one whose memory holds these bytes; a descriptor that is behind is asked for again. */
+  async #holder(
+    endpoint: string,
+    address: bigint,
+    byteCount: number,
+    signal: AbortSignal,
+  ): Promise<Peer> {
+    if (this.#isStopped) throw new Fault('CANCELLED', 'the transfer engine is stopping');
+    if (endpoint === this.name) return this.#ownPeer();
+    const known = await this.#peers.find(endpoint, signal);
+    if (holds(known, address, byteCount)) return known;
+    const current = await this.#peers.findAgain(known, signal);
+    if (!holds(current, address, byteCount)) throw outsideMemory(current, address, byteCount);
+    return current;
+  }
+
+  #through(peer: Peer, address: bigint, byteCount: number): Transport {
+    const transport = this.#transports.find((each) => each.reaches(peer, address, byteCount));
+    if (transport === undefined) {
+      throw new Fault('PEER_UNREACHABLE', `${peer.endpoint}: listens on no data port`);
+    }
+    return transport;
+  }
+
+  #limit(what: string, endpoint: string, byteCount: number, signal: AbortSignal | undefined) {
+    const { clock, transferBaseMs = 1_000 } = this.#options;
+    const limitMs = Math.ceil(transferBaseMs * (1 + byteCount / 2 ** 30));
+    return deadline(clock, limitMs, `${what} of ${byteCount} bytes at ${endpoint}`, signal);
+  }
+
+  #ownPeer(): Peer {
+    return {
+      endpoint: this.name,
+      descriptor: this.#describe(),
+      dataAddress: { host: this.#host, port: this.#data.port },
+    };
+  }
+
+  #describe(): SegmentDescriptor {
+    const { memories } = this.#registry;
+    const shared = memories.flatMap(({ baseAddress, byteCount, sharedPath, sharedInode }) =>
+      sharedPath === null || sharedInode === null
+        ? []
+        : [{ address: baseAddress, byteCount, path: sharedPath, inode: sharedInode }],
+    );
+    return {
+      name: this.name,
+      protocols: ['tcp'],
+      tcpDataHost: this.#host,
+      tcpDataPort: this.#data.port,
+      tcpProtoVersion: 2,
+      timestamp: timestamp(this.#options.clock.wallMs()),
+      buffers: memories.map(({ baseAddress, byteCount }) => ({
+        name: this.name,
+        address: baseAddress,
+        byteCount,
+      })),
+      sharedMemory:
+        this.#options.sharedMemory && shared.length > 0
+          ? { host: hostId(), buffers: shared }
+          : null,
+    };
+  }
+
+  async #close(deadline: AbortSignal): Promise<void> {
+    for (const transport of this.#transports) transport.close();
+    await Promise.all([this.#data.stop(deadline), this.#handshake.stop()]);
+  }
+}
+
+function holds({ descriptor }: Peer, address: bigint, byteCount: number): boolean {
+  const end = address + BigInt(byteCount);
+  return descriptor.buffers.some(
+    (buffer) => address >= buffer.address && end <= buffer.address + BigInt(buffer.byteCount),
+  );
+}
+
+/** Whether trying the second after the first would be the same again. */
+function isSamePlace(first: Peer, second: Peer): boolean {
+  return (
+    first.dataAddress.host === second.dataAddress.host &&
+    first.dataAddress.port === second.dataAddress.port
+  );
+}
+
+/** Local time, as Mooncake writes it. */
+function timestamp(wallMs: number): string {
+  const date = new Date(wallMs);
+  const two = (value: number) => String(value).padStart(2, '0');
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  const time = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(':');
+  return `${day} ${time}.${String(date.getMilliseconds()).padStart(3, '0')}000`;
+}

@@ -1,0 +1,31 @@
+import { Fault } from '@tsukimi/base';
+import type { Peer } from './peer-directory.ts';
+
+/**
+ * One way of moving bytes to and from a peer's memory. Promises of every adapter:
+ * - nothing outside the peer's registered memory is touched; `REFUSED` when that is asked for;
+ * - a peer that is gone rejects with `PEER_UNREACHABLE`;
+ * - when `signal` fires the call rejects with its reason;
+ * - once a call has settled, the caller's buffer is the caller's again.
+ */
+export interface Transport {
+  readonly kind: 'local' | 'shm' | 'tcp';
+  /** Whether bytes of this range can go this way now; if not, the next transport is asked. */
+  reaches(peer: Peer, address: bigint, byteCount: number): boolean;
+  /** Fills `into` with the peer's bytes from `address` on. */
+  read(peer: Peer, address: bigint, into: Buffer, signal: AbortSignal): Promise<void>;
+  /** Puts `from` into the peer's memory from `address` on. */
+  write(peer: Peer, address: bigint, from: Buffer, signal: AbortSignal): Promise<void>;
+  /** Drops what is remembered about a peer. */
+  forget(peer: Peer): void;
+  /** Fails what is under way and frees everything. */
+  close(): void;
+}
+
+export function outsideMemory(peer: Peer, address: bigint, byteCount: number): Fault {
+  return new Fault(
+    'REFUSED',
+    `${peer.endpoint}: ${byteCount} bytes at 0x${address.toString(16)} are not in its memory`,
+    { details: { code: 1 } },
+  );
+}
