@@ -1,1 +1,55 @@
-export {};
+/** Test aids: a core with time that moves when told, and requests with every field filled in. */
+import { SeededRandom } from '@tsukimi/base';
+import { FakeClock } from '@tsukimi/base/testing';
+import { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
+import { MasterCore } from './core/master-core.ts';
+import { matchKeys } from './key-matcher.ts';
+import type { ReplicateConfig, Segment, Uuid } from './wire-stub.ts';
+
+export function coreForTests(options: Partial<CoreOptions> = {}): {
+  readonly core: MasterCore;
+  readonly clock: FakeClock;
+} {
+  const clock = new FakeClock();
+  const random = new SeededRandom(7);
+  return {
+    core: new MasterCore({ ...defaultCoreOptions, ...options, clock, random, matchKeys }),
+    clock,
+  };
+}
+
+export function uuid(number: number): Uuid {
+  return `${number}-${number}` as Uuid;
+}
+
+export function segmentOf(number: number, size: number, fields: Partial<Segment> = {}): Segment {
+  return {
+    id: uuid(number),
+    name: `host:${number}`,
+    base: BigInt(number) << 40n,
+    size,
+    teEndpoint: `host:${number}`,
+    protocol: 'tcp',
+    hostId: 'host',
+    ...fields,
+  };
+}
+
+export function configOf(fields: Partial<ReplicateConfig> = {}): ReplicateConfig {
+  return {
+    replicaNum: 1,
+    nofReplicaNum: 0,
+    dfsReplicaNum: 0,
+    softPinAction: 0,
+    softPinTtlMs: null,
+    withHardPin: false,
+    preferredSegments: [],
+    preferredSegment: '',
+    preferredNofSegments: [],
+    preferAllocInSameNode: false,
+    dataType: 0,
+    hostId: '',
+    groupIds: null,
+    ...fields,
+  };
+}

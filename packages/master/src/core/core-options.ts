@@ -1,0 +1,41 @@
+import type { AllocationStrategy } from './segment-table.ts';
+
+/** What the rules of the master depend on. */
+export interface CoreOptions {
+  readonly leaseTtlMs: number;
+  readonly clientTtlMs: number;
+  /** From this age on, another put may take over a key whose write has not ended. */
+  readonly putDiscardTimeoutMs: number;
+  /** At this age the bytes of a write that has not ended return. Longer than any transfer takes. */
+  readonly putReleaseTimeoutMs: number;
+  readonly softPinTtlMs: number;
+  readonly softPinTtlMsMax: number;
+  /** Whether soft pinned objects go when nothing else is left. */
+  readonly evictSoftPinned: boolean;
+  /** The part of the objects that one round of eviction takes. */
+  readonly evictionRatio: number;
+  /** The part of the memory in use from which eviction works. */
+  readonly evictionHighWatermark: number;
+  readonly allocationStrategy: AllocationStrategy;
+  readonly objectCountMax: number;
+  readonly segmentCountMax: number;
+  readonly clientCountMax: number;
+  readonly keyLengthMax: number;
+}
+
+export const defaultCoreOptions: CoreOptions = {
+  leaseTtlMs: 10_000,
+  clientTtlMs: 10_000,
+  putDiscardTimeoutMs: 30_000,
+  putReleaseTimeoutMs: 600_000,
+  softPinTtlMs: 1_800_000,
+  softPinTtlMsMax: 86_400_000,
+  evictSoftPinned: true,
+  evictionRatio: 0.05,
+  evictionHighWatermark: 0.9,
+  allocationStrategy: 'random',
+  objectCountMax: 4_000_000,
+  segmentCountMax: 16_384,
+  clientCountMax: 16_384,
+  keyLengthMax: 4_096,
+};

@@ -1,0 +1,19 @@
+/** What happened since the start; only the core adds to it. */
+export class Counters {
+  lookups = 0;
+  hits = 0;
+  hitByteCount = 0;
+  allocationFailures = 0;
+  partialAllocations = 0;
+  /** Unfinished writes that somebody else took over. */
+  takenOver = 0;
+  /** Unfinished writes of writers known dead, and of writers that had all their time. */
+  reclaimed = 0;
+  /** Replicas whose bytes returned after being set aside. */
+  released = 0;
+  evictionAttempts = 0;
+  evictionSuccesses = 0;
+  evictedObjects = 0;
+  evictedByteCount = 0;
+  expiredClients = 0;
+}

@@ -1,0 +1,355 @@
+import { assert, type Clock, type Random } from '@tsukimi/base';
+import type {
+  Expected,
+  GetReplicaListResponse,
+  ReplicaDescriptor,
+  ReplicateConfig,
+  Segment,
+  Uuid,
+} from '../wire-stub.ts';
+import { answerFor, done, failed } from './answers.ts';
+import { ClientTable } from './client-table.ts';
+import type { CoreOptions } from './core-options.ts';
+import { Counters } from './counters.ts';
+import { Evictor } from './evictor.ts';
+import { ObjectTable } from './object-table.ts';
+import { ObjectWriter } from './object-writer.ts';
+import { type ExpiredClient, SegmentRules } from './segment-rules.ts';
+import { type MountedSegment, SegmentTable } from './segment-table.ts';
+import type { StoredObject } from './stored-object.ts';
+
+/**
+ * Picks the keys in which a pattern occurs; null when it is no pattern or takes too long. A port,
+ * because running a stranger's pattern safely takes more than a synchronous core has.
+ */
+export type KeyMatcher = (pattern: string, keys: Iterable<string>) => string[] | null;
+
+export interface MasterCoreOptions extends CoreOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly matchKeys: KeyMatcher;
+}
+
+/** What a sweep found to do. */
+export interface Sweep {
+  readonly expiredClients: readonly ExpiredClient[];
+  readonly reclaimedWriteCount: number;
+  readonly unmountedSegmentCount: number;
+}
+
+export interface SegmentView {
+  readonly name: string;
+  readonly id: Uuid;
+  readonly owner: Uuid;
+  readonly base: bigint;
+  readonly teEndpoint: string;
+  readonly protocol: string;
+  readonly status: number;
+  readonly usedByteCount: number;
+  readonly capacityByteCount: number;
+}
+
+/** How many keys one answer to a pattern may hold. */
+const matchCountMax = 65_536;
+
+/**
+ * The master's decisions, without I/O: which objects exist, where their copies lie, who may read,
+ * write and remove them, and which must go. Answers are those of Mooncake's master, error numbers
+ * included. Callers drive time: `sweep` about once a second, `evict` soon whenever `isEvictionDue`.
+ */
+export class MasterCore {
+  readonly counters = new Counters();
+  readonly #options: MasterCoreOptions;
+  readonly #clock: Clock;
+  readonly #clients: ClientTable;
+  readonly #segments: SegmentTable;
+  readonly #objects: ObjectTable;
+  readonly #evictor: Evictor;
+  readonly #writer: ObjectWriter;
+  readonly #segmentRules: SegmentRules;
+
+  constructor(options: MasterCoreOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.#clients = new ClientTable(options.clientTtlMs, options.clientCountMax);
+    this.#segments = new SegmentTable(options.allocationStrategy, options.random);
+    this.#objects = new ObjectTable(this.#segments, options.leaseTtlMs);
+    this.#evictor = new Evictor(options, this.#segments, this.#objects, this.counters);
+    this.#writer = new ObjectWriter(
+      options,
+      this.#segments,
+      this.#objects,
+      this.#evictor,
+      this.counters,
+    );
+    this.#segmentRules = new SegmentRules(options, this.#clients, this.#segments, this.#objects);
+  }
+
+  get objectCount(): number {
+    return this.#objects.count;
+  }
+
+  get unfinishedPutCount(): number {
+    return this.#objects.unfinishedCount;
+  }
+
+  get softPinnedCount(): number {
+    return this.#objects.order.softPinnedCount;
+  }
+
+  get setAsideByteCount(): number {
+    return this.#objects.setAsideByteCount;
+  }
+
+  get clientCount(): number {
+    return this.#clients.count;
+  }
+
+  get usedByteCount(): number {
+    return this.#segments.usedByteCount;
+  }
+
+  get capacityByteCount(): number {
+    return this.#segments.capacityByteCount;
+  }
+
+  get isEvictionDue(): boolean {
+    return this.#evictor.isDue;
+  }
+
+  /** Whether the object can be read; if so, nobody removes or evicts it for the lease's time. */
+  exist(key: string): boolean {
+    const object = this.#objects.get(key);
+    if (object === undefined || this.#objects.isUnfinished(object)) return false;
+    this.#objects.lease(object, this.#clock.monotonicMs());
+    return true;
+  }
+
+  /** Where the object lies, with a lease. */
+  find(key: string): Expected<GetReplicaListResponse> {
+    this.counters.lookups += 1;
+    const object = this.#objects.get(key);
+    if (object === undefined) return failed('OBJECT_NOT_FOUND');
+    if (this.#objects.isUnfinished(object)) return failed('REPLICA_IS_NOT_READY');
+    this.counters.hits += 1;
+    this.counters.hitByteCount += object.byteCount;
+    this.#objects.lease(object, this.#clock.monotonicMs());
+    return { ok: answerFor(object, this.#options.leaseTtlMs) };
+  }
+
+  /** Where it lies, without a lease and without counting; null when it cannot be read. */
+  peek(key: string): readonly ReplicaDescriptor[] | null {
+    const object = this.#objects.get(key);
+    if (object === undefined || this.#objects.isUnfinished(object)) return null;
+    return answerFor(object, this.#options.leaseTtlMs).replicas;
+  }
+
+  findMatching(pattern: string): Expected<Map<string, readonly ReplicaDescriptor[]>> {
+    const objects = this.#matching(pattern);
+    if (objects === null) return failed('INVALID_PARAMS');
+    const readable = objects.filter((object) => !this.#objects.isUnfinished(object));
+    if (readable.length > matchCountMax) return failed('BUFFER_OVERFLOW');
+    const nowMs = this.#clock.monotonicMs();
+    const found = new Map<string, readonly ReplicaDescriptor[]>();
+    for (const object of readable) {
+      this.#objects.lease(object, nowMs);
+      found.set(object.key, answerFor(object, this.#options.leaseTtlMs).replicas);
+    }
+    return { ok: found };
+  }
+
+  /** `groupIndex` is the key's place in its batch: the group ids of a batch are one for each key. */
+  putStart(
+    writer: Uuid,
+    key: string,
+    byteCount: number,
+    config: ReplicateConfig,
+    groupIndex = 0,
+  ): Expected<readonly ReplicaDescriptor[]> {
+    const nowMs = this.#clock.monotonicMs();
+    return this.#writer.startPut(writer, key, byteCount, config, groupIndex, nowMs);
+  }
+
+  upsertStart(
+    writer: Uuid,
+    key: string,
+    byteCount: number,
+    config: ReplicateConfig,
+    groupIndex = 0,
+  ): Expected<readonly ReplicaDescriptor[]> {
+    const nowMs = this.#clock.monotonicMs();
+    return this.#writer.startUpsert(writer, key, byteCount, config, groupIndex, nowMs);
+  }
+
+  /** Ends a put or an upsert. */
+  putEnd(writer: Uuid, key: string, checksum: bigint | null, replicaType: number): Expected<void> {
+    return this.#writer.end(writer, key, checksum, replicaType, this.#clock.monotonicMs());
+  }
+
+  /** Takes back a put or an upsert. */
+  putRevoke(writer: Uuid, key: string, replicaType: number): Expected<void> {
+    return this.#writer.revoke(writer, key, replicaType);
+  }
+
+  remove(key: string, force: boolean): Expected<void> {
+    const object = this.#objects.get(key);
+    if (object === undefined) return failed('OBJECT_NOT_FOUND');
+    const refusal = this.#refusalToRemove(object, force, this.#clock.monotonicMs());
+    if (refusal !== null) return failed(refusal);
+    this.#objects.erase(object);
+    return done;
+  }
+
+  removeMatching(pattern: string, force: boolean): Expected<number> {
+    const objects = this.#matching(pattern);
+    if (objects === null) return failed('INVALID_PARAMS');
+    return { ok: this.#removeWhereAllowed(objects, force) };
+  }
+
+  removeAll(force: boolean): number {
+    return this.#removeWhereAllowed([...this.#objects.all()], force);
+  }
+
+  /**
+   * Clears objects that `writer` wrote and nobody leases: all their copies, or those in segments of a
+   * name. Gives the keys that were cleared; others are skipped silently.
+   */
+  clearReplicas(keys: readonly string[], writer: Uuid, segmentName: string): string[] {
+    const nowMs = this.#clock.monotonicMs();
+    return keys.filter((key) => {
+      const object = this.#objects.get(key);
+      if (object === undefined || object.writer !== writer) return false;
+      if (this.#refusalToRemove(object, false, nowMs) !== null) return false;
+      if (segmentName === '') {
+        this.#objects.erase(object);
+        return true;
+      }
+      return this.#objects.dropReplicasIn(object, segmentName);
+    });
+  }
+
+  mountSegment(segment: Segment, clientId: Uuid): Expected<void> {
+    return this.#segmentRules.mount(segment, clientId, this.#clock.monotonicMs());
+  }
+
+  remountSegments(segments: readonly Segment[], clientId: Uuid): Expected<void> {
+    return this.#segmentRules.remount(segments, clientId, this.#clock.monotonicMs());
+  }
+
+  /** A client that unmounts the last of its own segments is going: its unfinished puts go with it. */
+  unmountSegment(segmentId: Uuid, clientId: Uuid): Expected<void> {
+    if (this.#segmentRules.unmount(segmentId) === clientId) {
+      this.#writer.reclaimFrom(new Set([clientId]));
+    }
+    return done;
+  }
+
+  unmountSegmentGracefully(segmentId: Uuid, clientId: Uuid, graceMs: number): Expected<void> {
+    const nowMs = this.#clock.monotonicMs();
+    return this.#segmentRules.unmountGracefully(segmentId, clientId, graceMs, nowMs);
+  }
+
+  segmentStatus(name: string): Expected<number> {
+    return this.#segmentRules.status(this.#segments.named(name)[0]);
+  }
+
+  segmentStatusById(id: Uuid): Expected<number> {
+    return this.#segmentRules.status(this.#segments.get(id));
+  }
+
+  ping(clientId: Uuid): number {
+    return this.#segmentRules.ping(clientId, this.#clock.monotonicMs());
+  }
+
+  /** Endpoints of a client's segments, each once; null for a client without segments. */
+  endpointsOf(clientId: Uuid): string[] | null {
+    const segments = this.#clients.get(clientId)?.segments;
+    if (segments === undefined || segments.size === 0) return null;
+    return [...new Set([...segments].map(({ descriptor }) => descriptor.teEndpoint))];
+  }
+
+  keys(): IterableIterator<string> {
+    return this.#objects.keys();
+  }
+
+  segments(): SegmentView[] {
+    return [...this.#segments.all()].map(viewOf);
+  }
+
+  segmentsNamed(name: string): SegmentView[] {
+    return this.#segments.named(name).map(viewOf);
+  }
+
+  /** What time alone decides: silent clients, writes nobody ends, grace periods, bytes set aside. */
+  sweep(): Sweep {
+    const nowMs = this.#clock.monotonicMs();
+    const expiredClients = this.#segmentRules.expire(nowMs);
+    let reclaimedWriteCount = this.#writer.reclaimOverdue(nowMs);
+    if (expiredClients.length > 0) {
+      this.counters.expiredClients += expiredClients.length;
+      reclaimedWriteCount += this.#writer.reclaimFrom(new Set(expiredClients.map(({ id }) => id)));
+    }
+    this.counters.released += this.#objects.releaseDue(nowMs);
+    const unmountedSegmentCount = this.#segmentRules.unmountDue(nowMs);
+    return { expiredClients, reclaimedWriteCount, unmountedSegmentCount };
+  }
+
+  /** One step of eviction; gives how many objects went. */
+  evict(): number {
+    return this.#evictor.step(this.#clock.monotonicMs());
+  }
+
+  /** Objects that somebody holds a lease on. Looks at every object. */
+  countLeases(): number {
+    const nowMs = this.#clock.monotonicMs();
+    let count = 0;
+    for (const object of this.#objects.all()) if (object.isLeased(nowMs)) count += 1;
+    return count;
+  }
+
+  checkInvariants(): void {
+    this.#segments.checkInvariants();
+    this.#clients.checkInvariants(this.#segments.all());
+    this.#objects.checkInvariants(this.#clock.monotonicMs());
+    assert(this.#objects.count <= this.#options.objectCountMax, 'objects are not too many');
+    assert(this.#segments.count <= this.#options.segmentCountMax, 'segments are not too many');
+  }
+
+  #matching(pattern: string): StoredObject[] | null {
+    const keys = this.#options.matchKeys(pattern, this.#objects.keys());
+    return (
+      keys?.map((key) => this.#objects.get(key)).filter((object) => object !== undefined) ?? null
+    );
+  }
+
+  #removeWhereAllowed(objects: readonly StoredObject[], force: boolean): number {
+    const nowMs = this.#clock.monotonicMs();
+    let count = 0;
+    for (const object of objects) {
+      if (this.#refusalToRemove(object, force, nowMs) !== null) continue;
+      this.#objects.erase(object);
+      count += 1;
+    }
+    return count;
+  }
+
+  #refusalToRemove(object: StoredObject, force: boolean, nowMs: number) {
+    if (!force && object.isLeased(nowMs)) return 'OBJECT_HAS_LEASE';
+    return this.#objects.isUnfinished(object) ? 'REPLICA_IS_NOT_READY' : null;
+  }
+}
+
+function viewOf({ descriptor, owner, allocator, status }: MountedSegment): SegmentView {
+  const { name, id, base, teEndpoint, protocol } = descriptor;
+  return {
+    name,
+    id,
+    owner,
+    base,
+    teEndpoint,
+    protocol,
+    status,
+    usedByteCount: allocator.usedByteCount,
+    capacityByteCount: allocator.capacity,
+  };
+}

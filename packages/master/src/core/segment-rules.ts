@@ -1,0 +1,151 @@
+import {
+  ClientStatus,
+  type Expected,
+  type Segment,
+  SegmentStatus,
+  type Uuid,
+} from '../wire-stub.ts';
+import { done, failed } from './answers.ts';
+import type { Client, ClientTable } from './client-table.ts';
+import type { CoreOptions } from './core-options.ts';
+import type { ObjectTable } from './object-table.ts';
+import type { MountedSegment, SegmentTable } from './segment-table.ts';
+
+export interface ExpiredClient {
+  readonly id: Uuid;
+  /** Of its segments, which are gone with it. */
+  readonly segmentCount: number;
+}
+
+const addressMax = 2n ** 64n;
+
+/** The rules of mounting: who is alive, what memory they lend, and what goes when they go. */
+export class SegmentRules {
+  readonly #options: CoreOptions;
+  readonly #clients: ClientTable;
+  readonly #segments: SegmentTable;
+  readonly #objects: ObjectTable;
+
+  constructor(
+    options: CoreOptions,
+    clients: ClientTable,
+    segments: SegmentTable,
+    objects: ObjectTable,
+  ) {
+    this.#options = options;
+    this.#clients = clients;
+    this.#segments = segments;
+    this.#objects = objects;
+  }
+
+  /** The status that Ping answers. */
+  ping(clientId: Uuid, nowMs: number): number {
+    const client = this.#clients.seen(clientId, nowMs);
+    return client?.isRemounted === true ? ClientStatus.OK : ClientStatus.NEED_REMOUNT;
+  }
+
+  mount(segment: Segment, clientId: Uuid, nowMs: number): Expected<void> {
+    if (!isMountable(segment)) return failed('INVALID_PARAMS');
+    const present = this.#segments.get(segment.id);
+    if (present !== undefined) {
+      return present.status === SegmentStatus.OK ? done : failed('UNAVAILABLE_IN_CURRENT_STATUS');
+    }
+    if (this.#segments.count >= this.#options.segmentCountMax) return failed('NO_AVAILABLE_HANDLE');
+    const client = this.#clients.seen(clientId, nowMs);
+    if (client === null) return failed('NO_AVAILABLE_HANDLE');
+    this.#mount(segment, client);
+    return done;
+  }
+
+  /** The client says which segments it has: all of them are mounted afterwards, or none. */
+  remount(segments: readonly Segment[], clientId: Uuid, nowMs: number): Expected<void> {
+    const known = this.#clients.get(clientId);
+    if (known?.isRemounted === true) return done;
+    const missing = new Map<Uuid, Segment>();
+    for (const segment of segments) {
+      const present = this.#segments.get(segment.id);
+      if (!isMountable(segment)) return failed('INVALID_PARAMS');
+      if (present === undefined) missing.set(segment.id, segment);
+      else if (present.owner !== clientId || !isSame(present.descriptor, segment)) {
+        return failed('INVALID_PARAMS');
+      }
+    }
+    if (this.#segments.count + missing.size > this.#options.segmentCountMax) {
+      return failed('NO_AVAILABLE_HANDLE');
+    }
+    const client = this.#clients.seen(clientId, nowMs);
+    if (client === null) return failed('NO_AVAILABLE_HANDLE');
+    for (const segment of missing.values()) this.#mount(segment, client);
+    client.isRemounted = true;
+    return done;
+  }
+
+  /** Gives the owner if it has nothing mounted any more: null otherwise. Unknown segments are no error. */
+  unmount(segmentId: Uuid): Uuid | null {
+    const segment = this.#segments.get(segmentId);
+    if (segment === undefined) return null;
+    this.#unmount(segment);
+    const owner = this.#clients.get(segment.owner);
+    return owner === undefined || owner.segments.size === 0 ? segment.owner : null;
+  }
+
+  unmountGracefully(
+    segmentId: Uuid,
+    clientId: Uuid,
+    graceMs: number,
+    nowMs: number,
+  ): Expected<void> {
+    const client = this.#clients.get(clientId);
+    if (client === undefined || client.segments.size === 0) return failed('SEGMENT_NOT_FOUND');
+    const segment = this.#segments.get(segmentId);
+    if (segment === undefined || segment.owner !== clientId) return failed('INVALID_PARAMS');
+    this.#segments.closeUntil(segment, nowMs + graceMs);
+    return done;
+  }
+
+  /** Unmounts what had its grace period; gives how many segments that were. */
+  unmountDue(nowMs: number): number {
+    let count = 0;
+    for (;;) {
+      const segment = this.#segments.takeUnmounted(nowMs);
+      if (segment === null) return count;
+      this.#unmount(segment);
+      count += 1;
+    }
+  }
+
+  /** Forgets the clients that fell silent, with all their segments. */
+  expire(nowMs: number): ExpiredClient[] {
+    return this.#clients.takeExpired(nowMs).map(({ id, segments }) => {
+      for (const segment of segments) this.#unmount(segment);
+      return { id, segmentCount: segments.size };
+    });
+  }
+
+  status(segment: MountedSegment | undefined): Expected<number> {
+    return segment === undefined ? failed('SEGMENT_NOT_FOUND') : { ok: segment.status };
+  }
+
+  #mount(segment: Segment, client: Client): void {
+    client.segments.add(this.#segments.mount(segment, client.id));
+  }
+
+  #unmount(segment: MountedSegment): void {
+    this.#clients.get(segment.owner)?.segments.delete(segment);
+    for (const replica of this.#segments.unmount(segment)) this.#objects.lose(replica);
+  }
+}
+
+function isMountable({ base, size }: Segment): boolean {
+  return base > 0n && size > 0 && base + BigInt(size) <= addressMax;
+}
+
+function isSame(one: Segment, other: Segment): boolean {
+  return (
+    one.name === other.name &&
+    one.base === other.base &&
+    one.size === other.size &&
+    one.teEndpoint === other.teEndpoint &&
+    one.protocol === other.protocol
+  );
+}

@@ -1,0 +1,52 @@
+import { ErrorCode, type ReplicateConfig, SoftPinAction } from '../wire-stub.ts';
+import type { CoreOptions } from './core-options.ts';
+
+/** What a write asks for, in our terms. */
+export interface WritePlan {
+  readonly replicaCount: number;
+  readonly preferredSegments: readonly string[];
+  readonly hostId: string;
+  readonly hardPin: boolean;
+  /** 0: not pinned; null: as the object that is replaced was. */
+  readonly softPinTtlMs: number | null;
+  /** Null when the writer names no group; empty for none. */
+  readonly groupId: string | null;
+}
+
+/** Checks what does not depend on the state. `groupIndex` is the key's place in its batch. */
+export function planWrite(
+  key: string,
+  byteCount: number,
+  config: ReplicateConfig,
+  groupIndex: number,
+  options: CoreOptions,
+): WritePlan | { readonly error: number } {
+  const invalid = { error: ErrorCode.INVALID_PARAMS };
+  if (config.replicaNum < 1 || config.nofReplicaNum > 0 || config.dfsReplicaNum > 0) return invalid;
+  if (key === '' || key.length > options.keyLengthMax || byteCount < 1) return invalid;
+  const softPinTtlMs = plannedSoftPin(config, options);
+  if (softPinTtlMs === undefined) return invalid;
+  const groupId = config.groupIds === null ? null : config.groupIds[groupIndex];
+  if (groupId === undefined || (groupId ?? '').length > options.keyLengthMax) return invalid;
+  return {
+    replicaCount: config.replicaNum,
+    preferredSegments:
+      config.preferredSegment === '' ? config.preferredSegments : [config.preferredSegment],
+    hostId: config.hostId,
+    hardPin: config.withHardPin,
+    softPinTtlMs,
+    groupId,
+  };
+}
+
+/** Undefined when action and time to live do not go together. */
+function plannedSoftPin(config: ReplicateConfig, options: CoreOptions): number | null | undefined {
+  const { softPinAction: action, softPinTtlMs: ttlMs } = config;
+  if (action === SoftPinAction.ENABLE) {
+    const plannedMs = ttlMs ?? options.softPinTtlMs;
+    return plannedMs > options.softPinTtlMsMax ? undefined : plannedMs;
+  }
+  if (ttlMs !== null) return undefined;
+  if (action === SoftPinAction.DISABLE) return 0;
+  return action === SoftPinAction.PRESERVE ? null : undefined;
+}
