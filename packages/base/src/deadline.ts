@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Clock } from './clock.ts';
 import { Fault } from './fault.ts';
 
@@ -20,7 +21,11 @@ export function deadline(
     controller.abort(new Fault('DEADLINE_PASSED', `${what} took longer than ${delayMs} ms`)),
   );
   if (parent?.aborted) follow();
-  else parent?.addEventListener('abort', follow, { once: true });
+  else if (parent !== undefined) {
+    // A caller's signal may be followed by many waits at once, all of which leave it when they end.
+    setMaxListeners(0, parent);
+    parent.addEventListener('abort', follow, { once: true });
+  }
   const release = () => {
     scheduled.cancel();
     parent?.removeEventListener('abort', follow);

@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { Fault, formatByteSize } from '@tsukimi/base';
-import { allocateFile, isFileLocked, lockFile } from './system-calls.ts';
+import { allocateFile, isFileLocked, lockFile, unlockFile } from './system-calls.ts';
 
 /**
  * Files below shared segments: `tsukimi-<boot>-<pid>-<start time>-<number>` in /dev/shm. The owner
@@ -71,6 +71,7 @@ export function removeSegmentFile(file: SegmentFile): void {
   } catch {
     // Somebody tidied up before us.
   }
+  unlockFile(file.descriptor);
   closeSync(file.descriptor);
 }
 

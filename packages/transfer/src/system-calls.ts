@@ -75,14 +75,19 @@ export function allocateFile(descriptor: number, byteCount: number): number {
   return library().allocate(descriptor, 0, byteCount);
 }
 
-/** Takes the file's lock until the descriptor is closed or the process ends, however it ends. */
+/** Takes the file's lock, until it is released or the process ends, however it ends. */
 export function lockFile(descriptor: number): boolean {
   return library().flock(descriptor, LOCK_EXCLUSIVE_NOW) === 0;
+}
+
+/** Closing the descriptor is not enough: a mapping of the file keeps the lock as well. */
+export function unlockFile(descriptor: number): void {
+  library().flock(descriptor, LOCK_RELEASE);
 }
 
 /** Whether somebody else holds the file's lock. Askers do not disturb each other. */
 export function isFileLocked(descriptor: number): boolean {
   if (library().flock(descriptor, LOCK_SHARED_NOW) !== 0) return true;
-  library().flock(descriptor, LOCK_RELEASE);
+  unlockFile(descriptor);
   return false;
 }

@@ -3,7 +3,8 @@ import type { Peer } from './peer-directory.ts';
 
 /**
  * One way of moving bytes to and from a peer's memory. Promises of every adapter:
- * - nothing outside the peer's registered memory is touched; `REFUSED` when that is asked for;
+ * - nothing outside the peer's registered memory is touched; `REFUSED` when that is asked for
+ *   (TCP in version 1 has no word for it and says `PEER_UNREACHABLE`);
  * - a peer that is gone rejects with `PEER_UNREACHABLE`;
  * - when `signal` fires the call rejects with its reason;
  * - once a call has settled, the caller's buffer is the caller's again.
