@@ -1,1 +1,51 @@
-export {};
+/**
+ * Mooncake's master protocol in bytes: coro_rpc frames, struct_pack messages, and every call of the
+ * master declared once. Pure functions of bytes; sockets are the business of `@tsukimi/rpc`.
+ */
+export { ByteReader, malformed } from './byte-reader.ts';
+export { ByteWriter } from './byte-writer.ts';
+export type { Codec, Expected, Infer } from './codec.ts';
+export { ErrorCode, type ErrorName, errorName } from './error-code.ts';
+export {
+  type RequestFrame,
+  RequestParser,
+  type ResponseFrame,
+  ResponseParser,
+  RpcError,
+  readError,
+  writeErrorResponse,
+  writeRequest,
+  writeResponse,
+} from './frame.ts';
+export { type MasterProtocol, masterProtocol } from './master-protocol.ts';
+export {
+  type GetReplicaListResponse,
+  type ObjectMeta,
+  type ReplicaDescriptor,
+  ReplicaStatus,
+  ReplicaType,
+  type ReplicateConfig,
+  SoftPinAction,
+} from './messages/objects.ts';
+export {
+  ClientStatus,
+  type PingResponse,
+  type Segment,
+  SegmentStatus,
+  type StorageConfig,
+} from './messages/segments.ts';
+export {
+  type ArgsOf,
+  decodeArgs,
+  encodeArgs,
+  type Method,
+  type Protocol,
+  type ResultOf,
+} from './protocol.ts';
+export {
+  decodeMessage,
+  type EncodeOptions,
+  encodeMessage,
+  type MessageType,
+} from './struct-pack.ts';
+export { makeUuid, parseUuid, type Uuid } from './uuid.ts';

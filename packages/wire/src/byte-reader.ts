@@ -1,0 +1,87 @@
+import { Fault } from '@tsukimi/base';
+
+/** Reads values from a range of bytes it does not own. Bytes that run out are a `MALFORMED` fault. */
+export class ByteReader {
+  readonly #bytes: Buffer;
+  readonly #end: number;
+  position: number;
+  lengthWidth = 1;
+
+  constructor(bytes: Buffer, from = 0, end = bytes.length) {
+    this.#bytes = bytes;
+    this.position = from;
+    this.#end = end;
+  }
+
+  get remaining(): number {
+    return this.#end - this.position;
+  }
+
+  u8(): number {
+    return this.#bytes[this.#advance(1)] as number;
+  }
+
+  u16(): number {
+    return this.#bytes.readUInt16LE(this.#advance(2));
+  }
+
+  u32(): number {
+    return this.#bytes.readUInt32LE(this.#advance(4));
+  }
+
+  i32(): number {
+    return this.#bytes.readInt32LE(this.#advance(4));
+  }
+
+  u64(): bigint {
+    return this.#bytes.readBigUInt64LE(this.#advance(8));
+  }
+
+  i64(): bigint {
+    return this.#bytes.readBigInt64LE(this.#advance(8));
+  }
+
+  /** A u64 that must be a safe integer. */
+  size(): number {
+    const at = this.#advance(8);
+    const value = this.#bytes.readUInt32LE(at) + this.#bytes.readUInt32LE(at + 4) * 2 ** 32;
+    if (value > Number.MAX_SAFE_INTEGER) throw malformed(`a size of ${value} is out of range`);
+    return value;
+  }
+
+  length(): number {
+    switch (this.lengthWidth) {
+      case 1:
+        return this.u8();
+      case 2:
+        return this.u16();
+      case 4:
+        return this.u32();
+      default:
+        return this.size();
+    }
+  }
+
+  text(byteCountMax: number): string {
+    const byteCount = this.length();
+    if (byteCount > byteCountMax) throw malformed(`a text of ${byteCount} bytes is too long`);
+    const at = this.#advance(byteCount);
+    return this.#bytes.toString('utf8', at, at + byteCount);
+  }
+
+  raw(byteCount: number): Buffer {
+    const at = this.#advance(byteCount);
+    return this.#bytes.subarray(at, at + byteCount);
+  }
+
+  #advance(byteCount: number): number {
+    const at = this.position;
+    if (at + byteCount > this.#end) throw malformed(`${byteCount} bytes more were expected`);
+    this.position = at + byteCount;
+    return at;
+  }
+}
+
+export function malformed(reason: string): Fault {
+  return new Fault('MALFORMED', `malformed message: ${reason}`);
+}

@@ -1,0 +1,212 @@
+/**
+ * struct_pack values, declared once. A codec writes, reads and knows the type literal of its C++ type,
+ * from which the type codes of messages follow. Source: yalantinglibs, `include/ylt/struct_pack`.
+ */
+import { assert } from '@tsukimi/base';
+import { type ByteReader, malformed } from './byte-reader.ts';
+import type { ByteWriter } from './byte-writer.ts';
+
+export interface Codec<T> {
+  /** The type literal of struct_pack, as bytes. */
+  readonly literal: readonly number[];
+  write(out: ByteWriter, value: T): void;
+  read(source: ByteReader): T;
+}
+
+export type Infer<C> = C extends Codec<infer T> ? T : never;
+
+/** The C++ side of a call that may fail for a reason of its own: `tl::expected<T, ErrorCode>`. */
+export type Expected<T> = { readonly ok: T } | { readonly error: number };
+
+export const bool: Codec<boolean> = {
+  literal: [0x0b],
+  write: (out, value) => out.u8(value ? 1 : 0),
+  read(source) {
+    const value = source.u8();
+    if (value > 1) throw malformed(`a bool of ${value}`);
+    return value === 1;
+  },
+};
+
+export const u8: Codec<number> = {
+  literal: [0x06],
+  write: (out, value) => out.u8(value),
+  read: (source) => source.u8(),
+};
+
+export const u16: Codec<number> = {
+  literal: [0x08],
+  write: (out, value) => out.u16(value),
+  read: (source) => source.u16(),
+};
+
+export const u32: Codec<number> = {
+  literal: [0x02],
+  write: (out, value) => out.u32(value),
+  read: (source) => source.u32(),
+};
+
+export const i32: Codec<number> = {
+  literal: [0x01],
+  write: (out, value) => out.i32(value),
+  read: (source) => source.i32(),
+};
+
+export const u64: Codec<bigint> = {
+  literal: [0x04],
+  write: (out, value) => out.u64(value),
+  read: (source) => source.u64(),
+};
+
+/** A u64 that is a size, a count or a length of time, as a safe integer. */
+export const size: Codec<number> = {
+  literal: [0x04],
+  write: (out, value) => out.size(value),
+  read: (source) => source.size(),
+};
+
+/** An i64 that is a size or a time, as a safe integer. */
+export const i64: Codec<number> = {
+  literal: [0x03],
+  write(out, value) {
+    assert(Number.isSafeInteger(value), 'an i64 is a safe integer');
+    out.i64(BigInt(value));
+  },
+  read(source) {
+    const value = Number(source.i64());
+    if (!Number.isSafeInteger(value)) throw malformed(`an i64 of ${value} is out of range`);
+    return value;
+  },
+};
+
+/** No value at all: C++ `void` and `std::monostate`. */
+export const nothing: Codec<undefined> = {
+  literal: [0xfa],
+  write() {},
+  read: () => undefined,
+};
+
+/** UTF-8; longer texts than `byteCountMax` are refused in both directions. */
+export function text(byteCountMax = 2 ** 20): Codec<string> {
+  return {
+    literal: [0x80, 0x0c],
+    write(out, value) {
+      assert(value.length <= byteCountMax, `a text is at most ${byteCountMax} bytes long`);
+      out.text(value);
+    },
+    read: (source) => source.text(byteCountMax),
+  };
+}
+
+export function list<T>(element: Codec<T>, countMax = 2 ** 20): Codec<readonly T[]> {
+  return {
+    literal: [0x84, ...element.literal],
+    write(out, values) {
+      assert(values.length <= countMax, `a list has at most ${countMax} elements`);
+      out.length(values.length);
+      for (const value of values) element.write(out, value);
+    },
+    read(source) {
+      const count = readCount(source, countMax);
+      const values: T[] = [];
+      for (let index = 0; index < count; index++) values.push(element.read(source));
+      return values;
+    },
+  };
+}
+
+/** Pairs in the order they come; C++ gives no order. */
+export function map<K, V>(
+  key: Codec<K>,
+  value: Codec<V>,
+  countMax = 2 ** 20,
+): Codec<readonly (readonly [K, V])[]> {
+  const entries = list<readonly [K, V]>(tuple<readonly [K, V]>(key, value), countMax);
+  return { ...entries, literal: [0x82, ...key.literal, ...value.literal] };
+}
+
+export function optional<T>(inner: Codec<T>): Codec<T | null> {
+  return {
+    literal: [0x85, ...inner.literal],
+    write(out, value) {
+      bool.write(out, value !== null);
+      if (value !== null) inner.write(out, value);
+    },
+    read: (source) => (bool.read(source) ? inner.read(source) : null),
+  };
+}
+
+export function expected<T>(inner: Codec<T>): Codec<Expected<T>> {
+  return {
+    literal: [0x87, ...inner.literal, ...i32.literal],
+    write(out, value) {
+      const isOk = 'ok' in value;
+      bool.write(out, isOk);
+      if (isOk) inner.write(out, value.ok);
+      else out.i32(value.error);
+    },
+    read: (source) => (bool.read(source) ? { ok: inner.read(source) } : { error: source.i32() }),
+  };
+}
+
+type Fields<T> = { readonly [K in keyof T]: Codec<T[K]> };
+
+/** Fields go on the wire in the order they are declared. */
+export function struct<T extends object>(fields: Fields<T>): Codec<Readonly<T>> {
+  const entries = Object.entries(fields) as [keyof T, Codec<T[keyof T]>][];
+  return {
+    literal: [0xfd, ...entries.flatMap(([, codec]) => codec.literal), 0xff],
+    write(out, value) {
+      for (const [name, codec] of entries) codec.write(out, value[name]);
+    },
+    read(source) {
+      const value = {} as T;
+      for (const [name, codec] of entries) value[name] = codec.read(source);
+      return value;
+    },
+  };
+}
+
+type Elements<T extends readonly unknown[]> = { readonly [K in keyof T]: Codec<T[K]> };
+
+export function tuple<T extends readonly unknown[]>(...elements: Elements<T>): Codec<T> {
+  const codecs = elements as readonly Codec<unknown>[];
+  return {
+    literal: [0xfd, ...codecs.flatMap((codec) => codec.literal), 0xff],
+    write(out, values) {
+      codecs.forEach((codec, index) => codec.write(out, values[index]));
+    },
+    read: (source) => codecs.map((codec) => codec.read(source)) as unknown as T,
+  };
+}
+
+/** One of several types; the alternative's place in the list is its number on the wire. */
+export function variant<T extends Record<string, object>>(
+  alternatives: Fields<T>,
+): Codec<{ [K in keyof T & string]: { readonly kind: K } & T[K] }[keyof T & string]> {
+  const entries = Object.entries(alternatives) as [string, Codec<object>][];
+  const indexOf = new Map(entries.map(([kind], index) => [kind, index]));
+  return {
+    literal: [0x86, ...entries.flatMap(([, codec]) => codec.literal), 0xff],
+    write(out, value) {
+      const index = indexOf.get(value.kind);
+      const entry = index === undefined ? undefined : entries[index];
+      assert(entry !== undefined, `${value.kind} is an alternative of the variant`);
+      out.u8(index as number);
+      entry[1].write(out, value);
+    },
+    read(source) {
+      const index = source.u8();
+      const entry = entries[index];
+      if (entry === undefined) throw malformed(`alternative ${index} of ${entries.length}`);
+      return Object.assign({ kind: entry[0] }, entry[1].read(source)) as never;
+    },
+  };
+}
+
+/** Every element takes a byte or more, so a count beyond the bytes that are left is a lie. */
+function readCount(source: ByteReader, countMax: number): number {
+  const count = source.length();
+  if (count > countMax || count > source.remaining) throw malformed(`a list of ${count} elements`);
+  return count;
+}

@@ -1,0 +1,195 @@
+/**
+ * coro_rpc frames, little-endian.
+ *
+ *   request   u8 magic 21; u8 version 0; u8 serialize type 0; u8 message type; u32 sequence; u32 function id;
+ *             u32 body bytes; u32 attachment bytes; body; attachment
+ *   response  u8 magic 21; u8 version 0; u8 error; u8 message type; u32 sequence; u32 body bytes;
+ *             u32 attachment bytes; body; attachment
+ *
+ * Source: yalantinglibs, `coro_rpc/impl/protocol/coro_rpc_protocol.hpp`.
+ */
+import { ByteReader, malformed } from './byte-reader.ts';
+import type { ByteWriter } from './byte-writer.ts';
+import { struct, text, u16 } from './codec.ts';
+import { decodeMessage, encodeMessage, messageType } from './struct-pack.ts';
+
+const magic = 21;
+const requestHeaderByteCount = 20;
+const responseHeaderByteCount = 16;
+
+/** Faults of the call itself, as the error byte of a response tells them. */
+export const RpcError = {
+  NONE: 0,
+  INVALID_ARGUMENTS: 4,
+  THROWN: 10,
+  NOT_REGISTERED: 11,
+  /** The code follows in the body. */
+  EXTENDED: 255,
+} as const;
+
+const errorText = messageType(text());
+const extendedError = messageType(struct({ code: u16, message: text() }));
+
+export interface RequestFrame {
+  readonly sequence: number;
+  readonly functionId: number;
+  /** Valid until the chunk it was cut from is used again. */
+  readonly body: Buffer;
+}
+
+export interface ResponseFrame {
+  readonly sequence: number;
+  readonly error: number;
+  readonly body: Buffer;
+}
+
+/** Cuts frames out of a byte stream, wherever the stream itself was cut. */
+abstract class FrameParser<F> {
+  readonly #byteCountMax: number;
+  readonly #headerByteCount: number;
+  #pending: Buffer[] = [];
+  #pendingByteCount = 0;
+  #neededByteCount: number;
+
+  constructor(headerByteCount: number, byteCountMax: number) {
+    this.#headerByteCount = headerByteCount;
+    this.#neededByteCount = headerByteCount;
+    this.#byteCountMax = byteCountMax;
+  }
+
+  /** Whether the stream ends in the middle of a frame. */
+  get isWaiting(): boolean {
+    return this.#pendingByteCount > 0;
+  }
+
+  /** All frames that `chunk` completes. A stream that is no RPC, or a frame over the limit, is a `MALFORMED` fault. */
+  push(chunk: Buffer): F[] {
+    const bytes = this.#gather(chunk);
+    if (bytes === null) return [];
+    const frames: F[] = [];
+    let at = 0;
+    while (at < bytes.length) {
+      this.checkStart(bytes, at);
+      if (bytes.length - at < this.#headerByteCount) {
+        this.#neededByteCount = this.#headerByteCount;
+        break;
+      }
+      const bodyByteCount = bytes.readUInt32LE(at + this.#headerByteCount - 8);
+      const attachmentByteCount = bytes.readUInt32LE(at + this.#headerByteCount - 4);
+      const byteCount = this.#headerByteCount + bodyByteCount + attachmentByteCount;
+      if (byteCount > this.#byteCountMax) {
+        throw malformed(`a frame of ${byteCount} bytes is over the limit of ${this.#byteCountMax}`);
+      }
+      if (bytes.length - at < byteCount) {
+        this.#neededByteCount = byteCount;
+        break;
+      }
+      const bodyAt = at + this.#headerByteCount;
+      frames.push(this.frame(bytes, at, bytes.subarray(bodyAt, bodyAt + bodyByteCount)));
+      at += byteCount;
+    }
+    // A copy, so that what is left over does not keep a large chunk alive nor changes with it.
+    const rest = Buffer.from(bytes.subarray(at));
+    this.#pending = rest.length === 0 ? [] : [rest];
+    this.#pendingByteCount = rest.length;
+    if (rest.length === 0) this.#neededByteCount = this.#headerByteCount;
+    return frames;
+  }
+
+  /** Refuses what cannot be the start of a frame, from as few bytes as there are. */
+  protected abstract checkStart(bytes: Buffer, at: number): void;
+  protected abstract frame(bytes: Buffer, at: number, body: Buffer): F;
+
+  /** Null while the frame under way is not complete: its pieces are joined once, not each time. */
+  #gather(chunk: Buffer): Buffer | null {
+    if (this.#pendingByteCount === 0) return chunk;
+    this.#pending.push(Buffer.from(chunk));
+    this.#pendingByteCount += chunk.length;
+    if (this.#pendingByteCount < this.#neededByteCount) return null;
+    return Buffer.concat(this.#pending, this.#pendingByteCount);
+  }
+}
+
+export class RequestParser extends FrameParser<RequestFrame> {
+  constructor(byteCountMax: number) {
+    super(requestHeaderByteCount, byteCountMax);
+  }
+
+  protected override checkStart(bytes: Buffer, at: number): void {
+    if (bytes[at] !== magic) throw malformed('not a coro_rpc request');
+    if (at + 1 < bytes.length && bytes[at + 1] !== 0) throw malformed('another protocol version');
+    if (at + 2 < bytes.length && bytes[at + 2] !== 0) throw malformed('another serialization');
+  }
+
+  protected override frame(bytes: Buffer, at: number, body: Buffer): RequestFrame {
+    return {
+      sequence: bytes.readUInt32LE(at + 4),
+      functionId: bytes.readUInt32LE(at + 8),
+      body,
+    };
+  }
+}
+
+export class ResponseParser extends FrameParser<ResponseFrame> {
+  constructor(byteCountMax: number) {
+    super(responseHeaderByteCount, byteCountMax);
+  }
+
+  protected override checkStart(bytes: Buffer, at: number): void {
+    if (bytes[at] !== magic) throw malformed('not a coro_rpc response');
+  }
+
+  protected override frame(bytes: Buffer, at: number, body: Buffer): ResponseFrame {
+    return { error: bytes[at + 2] as number, sequence: bytes.readUInt32LE(at + 4), body };
+  }
+}
+
+/** Appends a request; `writeBody` appends its body. */
+export function writeRequest(
+  out: ByteWriter,
+  sequence: number,
+  functionId: number,
+  writeBody: () => void,
+): void {
+  out.u32(magic);
+  out.u32(sequence);
+  out.u32(functionId);
+  writeSizedBody(out, writeBody);
+}
+
+/** Appends a response; `writeBody` appends its body. */
+export function writeResponse(
+  out: ByteWriter,
+  sequence: number,
+  error: number,
+  writeBody: () => void,
+): void {
+  out.u32(magic | (error << 16));
+  out.u32(sequence);
+  writeSizedBody(out, writeBody);
+}
+
+export function writeErrorResponse(
+  out: ByteWriter,
+  sequence: number,
+  error: number,
+  message: string,
+): void {
+  writeResponse(out, sequence, error, () => encodeMessage(out, errorText, message));
+}
+
+/** What a response with an error byte says. */
+export function readError({ error, body }: ResponseFrame): { code: number; message: string } {
+  const source = new ByteReader(body);
+  if (error === RpcError.EXTENDED) return decodeMessage(source, extendedError);
+  return { code: error, message: decodeMessage(source, errorText) };
+}
+
+function writeSizedBody(out: ByteWriter, writeBody: () => void): void {
+  const lengthAt = out.position;
+  out.u32(0);
+  out.u32(0);
+  const bodyAt = out.position;
+  writeBody();
+  out.patchU32(lengthAt, out.position - bodyAt);
+}

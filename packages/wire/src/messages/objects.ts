@@ -1,0 +1,103 @@
+import {
+  bool,
+  type Infer,
+  i32,
+  list,
+  optional,
+  size,
+  struct,
+  text,
+  u8,
+  u64,
+  variant,
+} from '../codec.ts';
+import { uuid } from '../uuid.ts';
+
+export const ReplicaType = {
+  MEMORY: 0,
+  DISK: 1,
+  LOCAL_DISK: 2,
+  NOF_SSD: 3,
+  ALL: 4,
+  DFS: 100,
+} as const;
+
+export const ReplicaStatus = {
+  UNDEFINED: 0,
+  INITIALIZED: 1,
+  PROCESSING: 2,
+  COMPLETE: 3,
+  REMOVED: 4,
+  FAILED: 5,
+} as const;
+
+export const SoftPinAction = { PRESERVE: 0, ENABLE: 1, DISABLE: 2 } as const;
+
+export const objectKey = text(2 ** 16);
+export const tenantId = text(2 ** 10);
+export const endpoint = text(2 ** 10);
+
+/** How an object is to be stored. */
+export const replicateConfig = struct({
+  replicaNum: size,
+  nofReplicaNum: size,
+  dfsReplicaNum: size,
+  /** One of `SoftPinAction`. */
+  softPinAction: u8,
+  softPinTtlMs: optional(size),
+  withHardPin: bool,
+  /** Segment names, tried in order. */
+  preferredSegments: list(endpoint),
+  /** Hides the list when it is not empty. */
+  preferredSegment: endpoint,
+  preferredNofSegments: list(endpoint),
+  preferAllocInSameNode: bool,
+  dataType: u8,
+  hostId: text(2 ** 10),
+  groupIds: optional(list(text(2 ** 12))),
+});
+export type ReplicateConfig = Infer<typeof replicateConfig>;
+
+export const objectMeta = struct({
+  key: objectKey,
+  /** CRC-64/ECMA-182 of the object's bytes. */
+  objectChecksum: optional(u64),
+});
+export type ObjectMeta = Infer<typeof objectMeta>;
+
+/** A run of bytes in the memory of the engine at `transportEndpoint`. */
+const bufferDescriptor = struct({
+  size,
+  /** Absolute virtual address in the owner's process. */
+  bufferAddress: u64,
+  protocol: text(64),
+  transportEndpoint: endpoint,
+});
+
+/** Where one copy of an object lies. */
+export const replicaDescriptor = struct({
+  id: size,
+  location: variant({
+    memory: struct({ buffer: bufferDescriptor }),
+    nof: struct({ buffer: bufferDescriptor }),
+    disk: struct({ filePath: text(2 ** 14), objectSize: size }),
+    localDisk: struct({ clientId: uuid, objectSize: size, transportEndpoint: endpoint }),
+    dfs: struct({
+      filePath: text(2 ** 14),
+      offset: size,
+      objectSize: size,
+      alignedSize: size,
+      shardIdx: i32,
+    }),
+  }),
+  /** One of `ReplicaStatus`. */
+  status: i32,
+});
+export type ReplicaDescriptor = Infer<typeof replicaDescriptor>;
+
+export const getReplicaListResponse = struct({
+  replicas: list(replicaDescriptor),
+  leaseTtlMs: size,
+  objectChecksum: optional(u64),
+});
+export type GetReplicaListResponse = Infer<typeof getReplicaListResponse>;

@@ -1,0 +1,47 @@
+import { i32, i64, list, optional, struct, text, u32 } from '../codec.ts';
+import { uuid } from '../uuid.ts';
+import { endpoint, objectKey, replicaDescriptor, tenantId } from './objects.ts';
+
+export const copyStartResponse = struct({
+  source: replicaDescriptor,
+  targets: list(replicaDescriptor),
+});
+
+export const moveStartResponse = struct({
+  source: replicaDescriptor,
+  target: optional(replicaDescriptor),
+});
+
+export const queryTaskResponse = struct({
+  id: uuid,
+  type: i32,
+  status: i32,
+  createdAtMsEpoch: i64,
+  lastUpdatedAtMsEpoch: i64,
+  assignedClient: uuid,
+  message: text(),
+});
+
+export const taskAssignment = struct({
+  id: uuid,
+  type: i32,
+  /** JSON. */
+  payload: text(),
+  createdAtMsEpoch: i64,
+  maxRetryAttempts: u32,
+});
+
+export const taskCompleteRequest = struct({ id: uuid, status: i32, message: text() });
+
+/** One object to be written to a client's own disk, or brought back from it. */
+export const diskTaskItem = struct({ tenantId, key: objectKey, size: i64 });
+
+export const storageObjectMetadata = struct({
+  bucketId: i64,
+  offset: i64,
+  keySize: i64,
+  dataSize: i64,
+  transportEndpoint: endpoint,
+});
+
+export const promotionAllocStartResponse = struct({ memoryDescriptor: replicaDescriptor });
