@@ -50,7 +50,7 @@ export function loadOptions<O extends Options>(
         raw === undefined
           ? 'is required'
           : parsed.error.issues.map((issue) => issue.message).join('; ');
-      problems.push(`${where}: ${raw === undefined ? '' : `"${String(raw)}": `}${reason}`);
+      problems.push(`${where}: ${raw === undefined ? '' : `${JSON.stringify(raw)}: `}${reason}`);
     }
   }
   if (problems.length > 0) throw new Fault('INVALID_ARGUMENT', problems.join('\n'));
@@ -67,7 +67,7 @@ export function describeOptions(options: Options): string {
     const fallback = option.schema.safeParse(undefined);
     const shown =
       fallback.success && fallback.data !== undefined && option.kind !== 'flag'
-        ? ` Default: ${Array.isArray(fallback.data) ? fallback.data.join(' ') || 'none' : String(fallback.data)}.`
+        ? ` Default: ${Array.isArray(fallback.data) ? fallback.data.join(' ') || 'none' : JSON.stringify(fallback.data).replaceAll('"', '')}.`
         : '';
     return [`  ${flags}${value}`, `${option.doc}${shown}`] as const;
   });

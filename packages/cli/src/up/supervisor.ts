@@ -86,7 +86,8 @@ export class Supervisor implements Service {
     const [metadata, master, ...rest] = this.children;
     const proxy = rest.pop();
     for (const group of [[proxy], rest, [master], [metadata]]) {
-      await Promise.all(group.map((child) => child?.stop(deadline)));
+      const present = group.filter((child) => child !== undefined);
+      await Promise.all(present.map((child) => child.stop(deadline)));
     }
     this.#ending.stopped();
   }

@@ -1,0 +1,24 @@
+import { optionTypes } from '@tsukimi/base';
+import { MetadataServer } from '@tsukimi/metadata';
+import { z } from 'zod';
+import { defineCommand } from '../command.ts';
+
+export const metadataCommand = defineCommand({
+  name: 'metadata',
+  summary: "Mooncake's HTTP metadata server: where transfer engines find each other.",
+  options: {
+    host: { schema: z.string().min(1).default('0.0.0.0'), doc: 'Address to listen on.' },
+    port: { schema: optionTypes.port.default(8080), doc: 'Port to listen on.', aliases: ['p'] },
+    help: { schema: optionTypes.flag, kind: 'flag', doc: 'Prints this text.', aliases: ['h'] },
+  },
+  async run({ host, port }, { clock, logger, print, run }) {
+    const server = new MetadataServer({ host, port, clock, logger });
+    await run([server], {
+      shutdownTimeoutMs: 2_000,
+      onReady: () =>
+        print(
+          `metadata server on http://${host}:${port}/metadata; it has no authentication: let only the cluster's machines reach it\n`,
+        ),
+    });
+  },
+});

@@ -1,0 +1,131 @@
+import type { AddressInfo } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
+import { type Clock, Ending, type Logger, listenFault, type Service } from '@tsukimi/base';
+import type { ArgsOf, Protocol, ResultOf } from '@tsukimi/wire';
+import { ServerConnection } from './server-connection.ts';
+
+/** What stands behind a connection; handlers may tell peers apart by it. */
+export interface Peer {
+  /** Counted from 1 for the life of the server. */
+  readonly connectionId: number;
+  readonly address: string;
+}
+
+/** One function for each call. A plain result is answered in the same write as its neighbours. */
+export type Handlers<P extends Protocol> = {
+  readonly [K in keyof P]: (
+    args: ArgsOf<P[K]>,
+    peer: Peer,
+  ) => ResultOf<P[K]> | Promise<ResultOf<P[K]>>;
+};
+
+export interface RpcServerLimits {
+  readonly connectionCountMax: number;
+  /** A longer request closes its connection. */
+  readonly frameByteCountMax: number;
+  /** A request must be complete this long after its first byte. An idle connection may stay. */
+  readonly frameWithinMs: number;
+  /** Requests of one connection whose handlers have not answered yet; beyond it we stop reading. */
+  readonly runningCountMax: number;
+}
+
+const defaultLimits: RpcServerLimits = {
+  connectionCountMax: 8_192,
+  frameByteCountMax: 32 * 2 ** 20,
+  frameWithinMs: 10_000,
+  runningCountMax: 1_024,
+};
+
+export interface RpcServerOptions<P extends Protocol> {
+  readonly name: string;
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  readonly protocol: P;
+  readonly handlers: Handlers<P>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly limits?: Partial<RpcServerLimits>;
+}
+
+/** Serves a protocol over coro_rpc: parses whole chunks, answers each chunk with one write. */
+export class RpcServer<P extends Protocol> implements Service {
+  readonly name: string;
+  readonly #options: RpcServerOptions<P>;
+  readonly #limits: RpcServerLimits;
+  readonly #server: Server;
+  readonly #connections = new Set<ServerConnection>();
+  readonly #ending = new Ending();
+  readonly #methodById: ReadonlyMap<number, { method: Protocol[string]; name: string }>;
+  #connectionCount = 0;
+
+  constructor(options: RpcServerOptions<P>) {
+    this.name = options.name;
+    this.#options = options;
+    this.#limits = { ...defaultLimits, ...options.limits };
+    this.#methodById = new Map(
+      Object.entries(options.protocol).map(([name, method]) => [
+        method.functionId,
+        { name, method },
+      ]),
+    );
+    this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+    this.#server.maxConnections = this.#limits.connectionCountMax;
+  }
+
+  /** The port in use; only after `start`. */
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  start(): Promise<void> {
+    const { host, port } = this.#options;
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', (error) => reject(listenFault(error, this.name, host, port)));
+      this.#server.listen({ host, port }, () => {
+        this.#server.removeAllListeners('error');
+        this.#server.on('error', (error) => this.#ending.died(error));
+        resolve();
+      });
+    });
+  }
+
+  ended(): Promise<void> {
+    return this.#ending.promise;
+  }
+
+  /** Answers what was asked before, then closes. */
+  async stop(deadline: AbortSignal): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const destroy = () => {
+      for (const connection of this.#connections) connection.destroy();
+    };
+    deadline.addEventListener('abort', destroy, { once: true });
+    for (const connection of this.#connections) connection.finish();
+    if (deadline.aborted) destroy();
+    await closed;
+    deadline.removeEventListener('abort', destroy);
+    this.#ending.stopped();
+  }
+
+  #accept(socket: Socket): void {
+    this.#connectionCount += 1;
+    const connection: ServerConnection = new ServerConnection(socket, {
+      peer: {
+        connectionId: this.#connectionCount,
+        address: socket.remoteAddress ?? '',
+      },
+      limits: this.#limits,
+      clock: this.#options.clock,
+      logger: this.#options.logger,
+      methodById: this.#methodById,
+      handlers: this.#options.handlers as never,
+      onClose: () => this.#connections.delete(connection),
+    });
+    this.#connections.add(connection);
+  }
+}
