@@ -59,9 +59,7 @@ export class JsonMembers {
   /** The value's bytes; null when absent. Of members of the same name the last one counts. */
   raw(name: string): Buffer | null {
     const member = this.#members.findLast((one) => one.name === name);
-    return member === undefined
-      ? null
-      : this.#bytes.subarray(member.valueStart, member.valueEnd);
+    return member === undefined ? null : this.#bytes.subarray(member.valueStart, member.valueEnd);
   }
 
   /** A boolean, number or string; null when absent, null, an object or an array. */
@@ -236,7 +234,8 @@ class Scanner {
           if (!isHexDigit(bytes[digit])) throw this.#unexpected(digit);
         }
         at += 6;
-      } else if (escaped !== undefined && '"\\/bfnrt'.includes(String.fromCharCode(escaped))) at += 2;
+      } else if (escaped !== undefined && '"\\/bfnrt'.includes(String.fromCharCode(escaped)))
+        at += 2;
       else throw this.#unexpected(at + 1);
     }
     this.#at = at + 1;
@@ -294,10 +293,7 @@ function isDigit(byte: number | undefined): boolean {
 }
 
 function isHexDigit(byte: number | undefined): boolean {
-  return (
-    isDigit(byte) ||
-    (byte !== undefined && (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x66)
-  );
+  return isDigit(byte) || (byte !== undefined && (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x66);
 }
 
 function invalid(reason: string): Fault {

@@ -1,1 +1,306 @@
-export {};
+/** An instance over real HTTP whose answers, and misfortunes, are scripted. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+
+/** What becomes of one request for completions. */
+export type Fate =
+  | { readonly kind: 'serve' }
+  | { readonly kind: 'status'; readonly status: number }
+  /** Accepts the request and never answers. */
+  | { readonly kind: 'hang' }
+  /** Bytes that are no HTTP. */
+  | { readonly kind: 'garbage' }
+  /** Half of an answer that is not streamed. */
+  | { readonly kind: 'half' }
+  /** So many events, then so many bytes of the next one, then this. */
+  | {
+      readonly kind: 'break';
+      readonly frameCount: number;
+      readonly byteCount?: number;
+      readonly how: 'reset' | 'end' | 'stall' | 'error-event' | 'abort-event';
+    };
+
+export interface ScriptedInstanceOptions {
+  readonly model?: string;
+  /** Answers `/tsukimi/instance` and knows token ids and resuming; true by default. */
+  readonly ours?: boolean;
+  readonly fingerprint?: string;
+  readonly tensorParallelSize?: number;
+  readonly cachedTokenCount?: number;
+  /** Off for measuring: requests are not kept. */
+  readonly keepsRequests?: boolean;
+  readonly fate?: (request: ScriptedRequest) => Fate;
+}
+
+export interface ScriptedRequest {
+  readonly path: string;
+  readonly headers: IncomingMessage['headers'];
+  readonly text: string;
+  readonly body: Readonly<Record<string, unknown>>;
+  /** The other side closed before the answer was whole. */
+  aborted: boolean;
+}
+
+const serve: Fate = { kind: 'serve' };
+
+/** Output token number `at` for a prompt: an id, and a text that needs care in JSON and UTF-8. */
+export function scriptedToken(prompt: string, at: number): { id: number; text: string } {
+  let id = 7 + at * 31;
+  for (let index = 0; index < prompt.length; index += 1) {
+    id = (Math.imul(id, 33) + prompt.charCodeAt(index)) >>> 0;
+  }
+  id %= 50_000;
+  return { id, text: [` w${id}`, ' "é,"', '月\n', ',"token_ids":[1],', '\\'][id % 5] as string };
+}
+
+/** The whole text that an undisturbed instance gives. */
+export function scriptedText(prompt: string, tokenCount: number): string {
+  return Array.from({ length: tokenCount }, (_, at) => scriptedToken(prompt, at).text).join('');
+}
+
+export class ScriptedInstance {
+  readonly requests: ScriptedRequest[] = [];
+  fate: (request: ScriptedRequest) => Fate;
+  /** What `/v1/models` tells. */
+  model: string;
+  /** False: `/ready` and `/health` answer 503. */
+  healthy = true;
+  readonly #options: ScriptedInstanceOptions;
+  readonly #sockets = new Set<Socket>();
+  #server: Server | null = null;
+  #port = 0;
+  #answerCount = 0;
+
+  constructor(options: ScriptedInstanceOptions = {}) {
+    this.#options = options;
+    this.model = options.model ?? 'tsukimi-demo';
+    this.fate = options.fate ?? (() => serve);
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.#port}`;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  /** Listens; after a `kill`, on the same port again. */
+  async start(): Promise<this> {
+    const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) =>
+      this.#receive(request, response),
+    );
+    server.on('connection', (socket) => {
+      this.#sockets.add(socket);
+      socket.on('close', () => this.#sockets.delete(socket));
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(this.#port, '127.0.0.1', resolve);
+    });
+    this.#server = server;
+    this.#port = (server.address() as AddressInfo).port;
+    return this;
+  }
+
+  /** As `kill -9` does: everything is cut, nobody listens any more. */
+  async kill(): Promise<void> {
+    const server = this.#server;
+    this.#server = null;
+    if (server === null) return;
+    const closed = new Promise((resolve) => server.close(resolve));
+    this.cutConnections();
+    await closed;
+  }
+
+  cutConnections(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  #receive(request: IncomingMessage, response: ServerResponse): void {
+    const pieces: Buffer[] = [];
+    request.on('error', () => {});
+    response.on('error', () => {});
+    request.on('data', (piece: Buffer) => pieces.push(piece));
+    request.on('end', () => {
+      const path = request.url ?? '/';
+      if (request.method === 'POST') this.#complete(path, request, response, pieces);
+      else this.#tell(path, response);
+    });
+  }
+
+  #tell(path: string, response: ServerResponse): void {
+    if (path === '/v1/models') {
+      const data = [{ id: this.model, object: 'model', owned_by: 'test' }];
+      return json(response, 200, { object: 'list', data });
+    }
+    if (path === '/tsukimi/instance' && this.#options.ours !== false) {
+      return json(response, 200, {
+        fingerprint: this.#options.fingerprint ?? 'f00d',
+        tensor_parallel_size: this.#options.tensorParallelSize ?? 1,
+      });
+    }
+    if (path === '/ready' || path === '/health') {
+      return json(response, this.healthy ? 200 : 503, {});
+    }
+    return json(response, 404, { error: { message: 'not found' } });
+  }
+
+  #complete(
+    path: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+    pieces: readonly Buffer[],
+  ): void {
+    const text = Buffer.concat(pieces).toString('utf8');
+    const body = JSON.parse(text) as Record<string, unknown>;
+    const asked = { path, headers: request.headers, text, body, aborted: false };
+    if (this.#options.keepsRequests !== false) this.requests.push(asked);
+    response.on('close', () => {
+      asked.aborted = !response.writableFinished;
+    });
+    const fate = this.fate(asked);
+    switch (fate.kind) {
+      case 'hang':
+        return;
+      case 'garbage':
+        response.socket?.end('what is HTTP?\r\n\r\n');
+        return;
+      case 'status':
+        json(response, fate.status, {
+          error: { message: `scripted ${fate.status}`, code: 'scripted' },
+        });
+        return;
+      case 'half':
+        response.writeHead(200, { 'content-type': 'application/json', 'content-length': 1_000 });
+        response.write('{"id":"half', () => response.socket?.resetAndDestroy());
+        return;
+      case 'serve':
+      case 'break':
+        this.#answerCount += 1;
+        if (body['stream'] === true) void this.#stream(path, body, response, fate);
+        else this.#whole(path, body, response);
+    }
+  }
+
+  #whole(path: string, body: Record<string, unknown>, response: ServerResponse): void {
+    const { text, usage } = this.#output(body);
+    const choice = isChat(path) ? { message: { role: 'assistant', content: text } } : { text };
+    json(response, 200, {
+      id: `cmpl-${this.#port}-${this.#answerCount}`,
+      created: 1_700_000_000 + this.#answerCount,
+      choices: [{ index: 0, ...choice, finish_reason: 'length' }],
+      usage,
+    });
+  }
+
+  async #stream(
+    path: string,
+    body: Record<string, unknown>,
+    response: ServerResponse,
+    fate: Fate,
+  ): Promise<void> {
+    const frames = this.#frames(path, body);
+    const breaks = fate.kind === 'break' ? fate : null;
+    const shown = breaks === null ? frames : frames.slice(0, breaks.frameCount);
+    response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
+    for (const frame of shown) {
+      if (response.destroyed) return;
+      if (!response.write(frame)) await drained(response);
+    }
+    if (breaks === null) {
+      response.end();
+      return;
+    }
+    const part = Buffer.from(frames[breaks.frameCount] ?? '').subarray(0, breaks.byteCount ?? 0);
+    if (breaks.how === 'error-event') {
+      response.end('data: {"error":{"message":"scripted","code":500}}\n\ndata: [DONE]\n\n');
+    } else if (breaks.how === 'abort-event') {
+      const choice = { index: 0, text: '', finish_reason: 'abort', token_ids: [] };
+      response.end(event({ id: 'x', created: 1, choices: [choice] }));
+    } else {
+      response.write(part.length === 0 ? ': \n\n' : part, () => {
+        if (breaks.how === 'end') response.end();
+        if (breaks.how === 'reset') response.socket?.destroy();
+      });
+    }
+  }
+
+  /** Each token an event, the finish reason with the last one; then usage if asked, then the end. */
+  #frames(path: string, body: Record<string, unknown>): string[] {
+    const { tokens, usage, resumedCount } = this.#output(body);
+    const head = {
+      id: `cmpl-${this.#port}-${this.#answerCount}`,
+      object: 'chunk',
+      created: 1_700_000_000 + this.#answerCount,
+      model: this.model,
+    };
+    const tells = body['return_token_ids'] === true && this.#options.ours !== false;
+    const chunk = (content: object, ids: number[], finish: string | null) =>
+      event({
+        ...head,
+        choices: [
+          { index: 0, ...content, finish_reason: finish, ...(tells ? { token_ids: ids } : {}) },
+        ],
+      });
+    const frames: string[] = [];
+    if (isChat(path)) frames.push(chunk({ delta: { role: 'assistant', content: '' } }, [], null));
+    tokens.forEach(({ id, text }, at) => {
+      if (at < resumedCount) return;
+      const content = isChat(path) ? { delta: { content: text } } : { text };
+      frames.push(chunk(content, [id], at === tokens.length - 1 ? 'length' : null));
+    });
+    const options = body['stream_options'] as { include_usage?: boolean } | undefined;
+    if (options?.include_usage === true) frames.push(event({ ...head, choices: [], usage }));
+    frames.push('data: [DONE]\n\n');
+    return frames;
+  }
+
+  #output(body: Record<string, unknown>) {
+    const prompt = JSON.stringify(body['prompt'] ?? body['messages']);
+    const count = Number(body['max_completion_tokens'] ?? body['max_tokens'] ?? 16);
+    const tokens = Array.from({ length: count }, (_, at) => scriptedToken(prompt, at));
+    const resume = body['tsukimi_resume'] as { output_token_ids: number[] } | undefined;
+    const resumed = resume?.output_token_ids ?? [];
+    if (resumed.some((id, at) => tokens[at]?.id !== id))
+      throw new Error('resumed with other tokens');
+    const cached = body['tsukimi_prefill_cached_tokens'] ?? this.#options.cachedTokenCount ?? 0;
+    const usage = {
+      prompt_tokens: prompt.length,
+      completion_tokens: count,
+      total_tokens: prompt.length + count,
+      prompt_tokens_details: { cached_tokens: cached },
+    };
+    const text = tokens.map((token) => token.text).join('');
+    return { tokens, text, usage, resumedCount: resumed.length };
+  }
+}
+
+function isChat(path: string): boolean {
+  return path.endsWith('/chat/completions');
+}
+
+function event(value: unknown): string {
+  return `data: ${JSON.stringify(value)}\n\n`;
+}
+
+function json(response: ServerResponse, status: number, value: unknown): void {
+  const text = JSON.stringify(value);
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(text),
+  });
+  response.end(text);
+}
+
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      response.off('drain', end);
+      response.off('close', end);
+      resolve();
+    };
+    response.on('drain', end);
+    response.on('close', end);
+  });
+}

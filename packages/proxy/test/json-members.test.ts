@@ -38,7 +38,10 @@ describe('JsonMembers', () => {
         fc.array(names),
         fc.infiniteStream(fc.string({ maxLength: 20 })),
         (value, set, drop, noise) => {
-          const document = JSON.stringify(value) === '{}' ? '{}' : spelled(value, () => noise.next().value as string);
+          const document =
+            JSON.stringify(value) === '{}'
+              ? '{}'
+              : spelled(value, () => noise.next().value as string);
           const expected = JSON.parse(document) as Record<string, unknown>;
           for (const name of drop) delete expected[name];
           for (const [name, one] of Object.entries(set)) {
@@ -59,7 +62,11 @@ describe('JsonMembers', () => {
 
   it('accepts exactly what JSON.parse takes for an object, however it is damaged', () => {
     const damaged = fc
-      .tuple(objects, fc.nat(), fc.constantFrom('', ',', '"', '{', ']', '\\', '0', '\u0001', '-', 'e'))
+      .tuple(
+        objects,
+        fc.nat(),
+        fc.constantFrom('', ',', '"', '{', ']', '\\', '0', '\u0001', '-', 'e'),
+      )
       .map(([value, at, put]) => {
         const text = JSON.stringify(value);
         const from = at % text.length;

@@ -45,6 +45,8 @@ export class RequestPlan {
   #retryUntilMs: number;
   /** Whose weights made the stream that the client has the beginning of; null if nobody can continue it. */
   #continuation: { readonly fingerprint: string | null } | null = null;
+  /** Whose pieces are coming, once the first has come. */
+  #streamedFrom: PoolInstance | null = null;
   #skipReason: SkipReason | null = null;
 
   constructor(pool: InstancePool, options: RequestPlanOptions) {
@@ -115,11 +117,14 @@ export class RequestPlan {
    */
   streamed(resumable: boolean): void {
     assert(this.#current !== null && this.#state !== 'prefill', 'a decode leg streams');
+    // Called for every piece; only the first of an instance's changes anything.
+    if (this.#streamedFrom === this.#current) return;
     this.#state = 'streaming';
     if (!resumable) this.#continuation = null;
     else this.#continuation ??= { fingerprint: this.#current.identity?.fingerprint ?? null };
     this.#tried = [this.#current];
     this.#roundCount = 1;
+    this.#streamedFrom = this.#current;
   }
 
   /** Answered, given up, or the client is gone. Harmless when repeated. */
@@ -164,6 +169,7 @@ export class RequestPlan {
     assert(this.#current !== null, 'what is released is held');
     this.#pool.attemptEnded(this.#current, this.#options.promptTokenCount, failure);
     this.#current = null;
+    this.#streamedFrom = null;
   }
 
   #untried(kind: Leg): readonly PoolInstance[] {
@@ -182,8 +188,7 @@ export class RequestPlan {
   #mayContinue(one: PoolInstance): boolean {
     if (this.#state !== 'streaming') return true;
     return (
-      one.identity?.ours === true &&
-      one.identity.fingerprint === this.#continuation?.fingerprint
+      one.identity?.ours === true && one.identity.fingerprint === this.#continuation?.fingerprint
     );
   }
 }

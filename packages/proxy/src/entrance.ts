@@ -1,0 +1,258 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Clock, Fault, HttpService, type Scheduled, type Service } from '@tsukimi/base';
+import type { InstanceAdmin } from './admin.ts';
+import type { Admission } from './core/admission.ts';
+import type { InstancePool } from './core/instance-pool.ts';
+import { limits } from './deadlines.ts';
+import { Exchange, type ExchangeContext } from './exchange.ts';
+import { isJson, readBody, sendBytes, sendFault, sendJson } from './http-answers.ts';
+import { JsonMembers } from './json-members.ts';
+import type { ProxyMetrics } from './metrics.ts';
+
+export interface EntranceOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly scheduling: string;
+  readonly clock: Clock;
+  readonly pool: InstancePool;
+  readonly admission: Admission;
+  readonly admin: InstanceAdmin;
+  readonly metrics: ProxyMetrics;
+  readonly exchange: ExchangeContext;
+  /** Begins every request id that the proxy makes. */
+  readonly requestIdPrefix: string;
+}
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** The proxy's HTTP side: routes, limits, and a request's way to its `Exchange`. */
+export class Entrance implements Service {
+  readonly name = 'proxy';
+  readonly #options: EntranceOptions;
+  readonly #http: HttpService;
+  readonly #routes: Readonly<Record<string, Readonly<Record<string, Handler>>>>;
+  readonly #startMs: number;
+  #heldByteCount = 0;
+  #requestCount = 0;
+  #stopping = false;
+
+  constructor(options: EntranceOptions) {
+    this.#options = options;
+    this.#startMs = options.clock.monotonicMs();
+    const complete: Handler = (request, response) => this.#complete(request, response);
+    this.#routes = {
+      '/v1/completions': { POST: complete },
+      '/v1/chat/completions': { POST: complete },
+      '/v1/models': { GET: (_, response) => this.#models(response) },
+      '/instances/add': { POST: (request, response) => options.admin.add(request, response) },
+      '/status': { GET: (_, response) => sendJson(response, 200, this.#status()) },
+      '/health': { GET: (_, response) => sendJson(response, 200, { status: 'ok' }) },
+      '/ready': { GET: (_, response) => this.#ready(response) },
+      '/metrics': { GET: (_, response) => this.#metrics(response) },
+    };
+    this.#http = new HttpService({
+      name: this.name,
+      host: options.host,
+      port: options.port,
+      listener: (request, response) => this.#route(request, response),
+    });
+  }
+
+  /** The port in use; only after `start`. */
+  get port(): number {
+    return this.#http.port;
+  }
+
+  start(): Promise<void> {
+    return this.#http.start();
+  }
+
+  ended(): Promise<void> {
+    return this.#http.ended();
+  }
+
+  stop(deadline: AbortSignal): Promise<void> {
+    this.#stopping = true;
+    return this.#http.stop(deadline);
+  }
+
+  #route(request: IncomingMessage, response: ServerResponse): void {
+    // A kept connection would hold up the stop until it times out.
+    if (this.#stopping) response.setHeader('connection', 'close');
+    const path = pathOf(request.url ?? '/');
+    const methods = Object.hasOwn(this.#routes, path) ? this.#routes[path] : undefined;
+    if (methods === undefined) {
+      request.resume();
+      sendFault(response, new Fault('NOT_FOUND', `there is nothing at ${path.slice(0, 200)}`));
+      return;
+    }
+    const method = request.method === 'HEAD' ? 'GET' : (request.method ?? '');
+    const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
+    if (handler === undefined) {
+      request.resume();
+      const allowed = Object.keys(methods).join(', ');
+      const fault = new Fault('INVALID_ARGUMENT', `${path} takes ${allowed}, not ${method}`, {
+        details: { status: 405 },
+      });
+      sendFault(response, fault, { allow: allowed });
+      return;
+    }
+    handler(request, response);
+  }
+
+  #complete(request: IncomingMessage, response: ServerResponse): void {
+    const requestId = this.#requestId(request);
+    const ownHeaders = { 'x-request-id': requestId };
+    const path = pathOf(request.url ?? '/');
+    let heldByteCount = 0;
+    let exchange: Exchange | null = null;
+    let calledOff: (() => void) | null = null;
+    response.once('close', () => {
+      this.#heldByteCount -= heldByteCount;
+      calledOff?.();
+      exchange?.cancel();
+      const status = response.writableFinished ? response.statusCode : 499;
+      this.#options.metrics.count('requests_total', `endpoint="${path}",status="${status}"`);
+    });
+    if (!isJson(request)) {
+      request.resume();
+      const detail = "Unsupported Media Type: Only 'application/json' is allowed";
+      sendJson(response, 415, { detail }, ownHeaders);
+      return;
+    }
+    readBody(request, limits.bodyByteCountMax, {
+      take: (byteCount) => {
+        if (this.#heldByteCount + byteCount > limits.heldByteCountMax) return false;
+        heldByteCount += byteCount;
+        this.#heldByteCount += byteCount;
+        return true;
+      },
+      onFault: (fault) => sendFault(response, fault, { ...ownHeaders, connection: 'close' }),
+      onBody: (body) => {
+        let members: JsonMembers;
+        try {
+          members = JsonMembers.parse(body);
+        } catch (error) {
+          sendFault(response, error, ownHeaders);
+          return;
+        }
+        calledOff = this.#whenAdmitted(response, () => {
+          const { exchange: context, admission } = this.#options;
+          const asked = { path, requestId, body, members };
+          exchange = new Exchange(context, request, response, asked, () => admission.leave());
+          exchange.begin();
+        });
+      },
+    });
+  }
+
+  /** Begins at once, or when its turn comes, or answers 503. The result calls the waiting off. */
+  #whenAdmitted(response: ServerResponse, begin: () => void): () => void {
+    const { admission, clock, exchange } = this.#options;
+    let expiry: Scheduled | null = null;
+    const refuse = (reason: string) => sendFault(response, new Fault('OVERLOADED', reason));
+    const beginNow = () => {
+      expiry?.cancel();
+      begin();
+    };
+    switch (admission.enter(beginNow)) {
+      case 'began':
+        return () => {};
+      case 'full':
+        refuse('too many requests are in progress; try again shortly');
+        return () => {};
+      case 'queued':
+        expiry = clock.schedule(exchange.deadlines.queueMs, () => {
+          admission.withdraw(beginNow);
+          refuse(`the request waited ${exchange.deadlines.queueMs} ms for its turn`);
+        });
+        return () => {
+          expiry?.cancel();
+          admission.withdraw(beginNow);
+        };
+    }
+  }
+
+  /** The client's own if it is harmless to repeat, else a new one. */
+  #requestId(request: IncomingMessage): string {
+    const given = request.headers['x-request-id'];
+    if (typeof given === 'string' && /^[\x21-\x7e]{1,128}$/.test(given)) return given;
+    this.#requestCount += 1;
+    return `${this.#options.requestIdPrefix}-${this.#requestCount}`;
+  }
+
+  #models(response: ServerResponse): void {
+    const { pool } = this.#options;
+    const byId = new Map<string, unknown>();
+    for (const { identity } of [...pool.up('decode'), ...pool.up('prefill')]) {
+      identity?.modelIds.forEach((id, at) => {
+        if (!byId.has(id)) byId.set(id, identity.models[at]);
+      });
+    }
+    if (byId.size === 0) sendFault(response, new Fault('OVERLOADED', 'no instance is up'));
+    else sendJson(response, 200, { object: 'list', data: [...byId.values()] });
+  }
+
+  /** The four fields of vLLM's `disagg_proxy_demo.py`, then ours. */
+  #status(): object {
+    const { pool, scheduling, clock, admission } = this.#options;
+    const addresses = (kind: string) =>
+      pool.instances.filter((one) => one.kind === kind).map(({ address }) => address);
+    const prefill = addresses('prefill');
+    const decode = addresses('decode');
+    return {
+      prefill_node_count: prefill.length,
+      decode_node_count: decode.length,
+      prefill_nodes: prefill,
+      decode_nodes: decode,
+      model: pool.model,
+      scheduling,
+      uptime_seconds: Math.floor((clock.monotonicMs() - this.#startMs) / 1_000),
+      requests_in_flight: admission.activeCount,
+      requests_queued: admission.queueLength,
+      instances: pool.instances.map((one) => ({
+        address: one.address,
+        kind: one.kind,
+        state: one.state.name,
+        reason: 'reason' in one.state ? one.state.reason : null,
+        model: one.identity?.modelIds[0] ?? null,
+        fingerprint: one.identity?.fingerprint ?? null,
+        tensor_parallel_size: one.identity?.tensorParallelSize ?? null,
+        active_requests: one.activeRequestCount,
+        requests_total: one.requestCount,
+        failures_total: one.failureCount,
+      })),
+      warnings: pool.warnings(),
+    };
+  }
+
+  #ready(response: ServerResponse): void {
+    const { pool } = this.#options;
+    const ready = pool.up('decode').length + pool.up('prefill').length > 0 && !this.#stopping;
+    sendJson(response, ready ? 200 : 503, { status: ready ? 'ready' : 'no instance is up' });
+  }
+
+  #metrics(response: ServerResponse): void {
+    const { pool, admission, metrics, exchange } = this.#options;
+    const gauges: Record<string, number> = {
+      requests_in_flight: admission.activeCount,
+      requests_queued: admission.queueLength,
+      held_body_bytes: this.#heldByteCount,
+      upstream_connections: exchange.upstream.connectionCount,
+    };
+    for (const one of pool.instances) {
+      gauges[`instance_up{kind="${one.kind}",instance="${one.address}"}`] =
+        one.state.name === 'up' ? 1 : 0;
+    }
+    for (const one of pool.instances) {
+      gauges[`instance_active_requests{kind="${one.kind}",instance="${one.address}"}`] =
+        one.activeRequestCount;
+    }
+    sendBytes(response, 200, 'text/plain; version=0.0.4; charset=utf-8', metrics.text(gauges));
+  }
+}
+
+function pathOf(url: string): string {
+  const query = url.indexOf('?');
+  return query < 0 ? url : url.slice(0, query);
+}

@@ -1,0 +1,420 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Clock, Fault, type Logger, type Scheduled } from '@tsukimi/base';
+import { encodeSse, openAiError } from '@tsukimi/openai-api';
+import { AttemptWatch } from './attempt-watch.ts';
+import type { FailureReason, InstancePool, PoolInstance } from './core/instance-pool.ts';
+import { type Leg, RequestPlan, type Step } from './core/request-plan.ts';
+import { type Deadlines, limits } from './deadlines.ts';
+import { FrameRelay } from './frame-relay.ts';
+import { type Headers, sendBytes, sendFault } from './http-answers.ts';
+import type { JsonMembers } from './json-members.ts';
+import {
+  cachedTokenCountIn,
+  decodeBody,
+  prefillBody,
+  type RequestTraits,
+  traitsOf,
+} from './leg-bodies.ts';
+import type { ProxyMetrics } from './metrics.ts';
+import type { Upstream, UpstreamCall, UpstreamHeaders } from './upstream.ts';
+
+export interface ExchangeContext {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly pool: InstancePool;
+  readonly upstream: Upstream;
+  readonly metrics: ProxyMetrics;
+  readonly deadlines: Deadlines;
+  /** `Bearer …` towards instances when the client sent nothing of its own; null for none. */
+  readonly authorization: string | null;
+}
+
+export interface ExchangeRequest {
+  readonly path: string;
+  readonly requestId: string;
+  readonly body: Buffer;
+  readonly members: JsonMembers;
+}
+
+/** An answer that is not relayed while it comes. */
+interface WholeAnswer {
+  readonly status: number;
+  readonly headers: UpstreamHeaders;
+  readonly pieces: Buffer[];
+  byteCount: number;
+}
+
+/** After the end of a stream was seen, the connection may take this long to become free for others. */
+const lingerMs = 1_000;
+const forwardedHeaders = ['authorization', 'traceparent', 'tracestate'] as const;
+
+/**
+ * One request of a client, from its body to the last byte of its answer: does what the plan says and
+ * tells it what came of it. Faults of instances end here; the client sees one answer or one stream.
+ */
+export class Exchange {
+  readonly #context: ExchangeContext;
+  readonly #response: ServerResponse;
+  readonly #request: ExchangeRequest;
+  readonly #traits: RequestTraits;
+  readonly #plan: RequestPlan;
+  readonly #relay: FrameRelay;
+  readonly #headers: readonly string[];
+  readonly #firstByteMs: number;
+  readonly #onOver: () => void;
+  #attempt: Attempt | null = null;
+  #waiting: Scheduled | null = null;
+  #prefillCachedTokenCount: number | null = null;
+  /** The last answer of an instance that says it failed: better than words of our own. */
+  #failedAnswer: WholeAnswer | null = null;
+  #lastFailure: { readonly reason: FailureReason; readonly message: string } | null = null;
+  #over = false;
+
+  /** `onOver` is called once, when nothing more will be done for this request. */
+  constructor(
+    context: ExchangeContext,
+    incoming: IncomingMessage,
+    response: ServerResponse,
+    request: ExchangeRequest,
+    onOver: () => void,
+  ) {
+    this.#context = context;
+    this.#response = response;
+    this.#request = request;
+    this.#onOver = onOver;
+    this.#traits = traitsOf(request.members);
+    this.#headers = this.#upstreamHeaders(incoming);
+    const { deadlines, clock } = context;
+    this.#firstByteMs =
+      deadlines.firstByteMs + deadlines.firstBytePerTokenMs * this.#traits.promptTokenCount;
+    this.#plan = new RequestPlan(context.pool, {
+      promptTokenCount: this.#traits.promptTokenCount,
+      retryUntilMs: clock.monotonicMs() + this.#firstByteMs,
+      resumeWithinMs: deadlines.gapMs,
+    });
+    this.#relay = new FrameRelay({
+      stripsTokenIds: !this.#traits.wantsTokenIds,
+      frameByteCountMax: limits.frameByteCountMax,
+    });
+  }
+
+  begin(): void {
+    this.#step();
+  }
+
+  /** The client is gone, or waited for too long: whatever runs for it is called off. */
+  cancel(): void {
+    this.#finish();
+  }
+
+  #step(): void {
+    if (this.#over) return;
+    const step = this.#plan.next(this.#context.clock.monotonicMs());
+    switch (step.kind) {
+      case 'attempt':
+        this.#send(step.leg, step.instance);
+        break;
+      case 'wait':
+        this.#waiting = this.#context.clock.schedule(step.delayMs, () => this.#step());
+        break;
+      case 'give-up':
+        this.#giveUp(step.why);
+        break;
+    }
+  }
+
+  #send(leg: Leg, instance: PoolInstance): void {
+    const { clock, deadlines } = this.#context;
+    const ours = instance.identity?.ours === true;
+    const streams = leg === 'decode' && this.#traits.streams;
+    if (leg === 'decode' && this.#relay.begun) {
+      this.#context.metrics.count('resumed_streams_total');
+      this.#context.logger.warn('proxy.stream_resumed', {
+        request: this.#request.requestId,
+        instance: instance.address,
+        tokens: this.#relay.tokenIds.length,
+      });
+    }
+    this.#relay.restart(streams && ours && this.#traits.resumable);
+    const attempt = new Attempt(leg, instance, clock.monotonicMs());
+    this.#attempt = attempt;
+    attempt.watch = new AttemptWatch({
+      clock,
+      deadlines,
+      instance,
+      answerWithinMs: leg === 'prefill' || streams ? this.#firstByteMs : deadlines.answerMs,
+      onExpired: (message) => this.#failed(attempt, 'timeout', message),
+      onClientStalled: () => this.#response.destroy(),
+    });
+    const call = this.#context.upstream.send(
+      instance,
+      {
+        method: 'POST',
+        path: this.#request.path,
+        headers: this.#headers,
+        body: leg === 'prefill' ? prefillBody(this.#request.members, ours) : this.#decodeBody(ours),
+      },
+      {
+        onHead: (status, headers) => this.#onHead(attempt, status, headers),
+        onData: (bytes) => this.#onData(attempt, bytes),
+        onEnd: () => this.#onEnd(attempt),
+        onFailure: (reason, message) => {
+          attempt.linger?.cancel();
+          this.#failed(attempt, reason, message);
+        },
+      },
+    );
+    attempt.call = call;
+    // A call that failed within `send` has been dealt with already.
+    if (this.#attempt !== attempt) call.abort();
+  }
+
+  #decodeBody(ours: boolean): Buffer {
+    const { members, body } = this.#request;
+    return decodeBody(
+      members,
+      body,
+      ours
+        ? {
+            prefillCachedTokenCount: this.#prefillCachedTokenCount,
+            asksTokenIds: this.#traits.streams && this.#traits.resumable,
+            outputTokenIds: this.#relay.tokenIds,
+          }
+        : null,
+    );
+  }
+
+  #onHead(attempt: Attempt, status: number, headers: UpstreamHeaders): void {
+    if (this.#attempt !== attempt) return;
+    this.#context.pool.showedLife(attempt.instance);
+    const contentType = String(headers['content-type'] ?? '');
+    attempt.streams =
+      attempt.leg === 'decode' && status === 200 && contentType.startsWith('text/event-stream');
+    if (this.#plan.streaming && !attempt.streams) {
+      this.#failed(attempt, 'status', `refused to continue the stream with status ${status}`);
+      return;
+    }
+    attempt.answer = { status, headers, pieces: [], byteCount: 0 };
+  }
+
+  #onData(attempt: Attempt, bytes: Buffer): void {
+    if (this.#attempt !== attempt || attempt.answer === null) return;
+    if (attempt.streams) {
+      this.#relayBytes(attempt, bytes);
+      return;
+    }
+    attempt.answer.pieces.push(bytes);
+    attempt.answer.byteCount += bytes.length;
+    if (attempt.answer.byteCount > limits.answerByteCountMax) {
+      const message = `answered with more than ${limits.answerByteCountMax} bytes`;
+      this.#failed(attempt, 'malformed', message);
+    }
+  }
+
+  #relayBytes(attempt: Attempt, bytes: Buffer): void {
+    let relayed: ReturnType<FrameRelay['push']>;
+    try {
+      relayed = this.#relay.push(bytes);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      this.#failed(attempt, error.code === 'MALFORMED' ? 'malformed' : 'status', error.message);
+      return;
+    }
+    attempt.watch?.sawBytes();
+    if (relayed.bytes !== null) this.#writeFrames(attempt, relayed.bytes);
+    if (relayed.ended) {
+      this.#response.end();
+      // The last chunk of the connection follows at once; cutting it would waste the connection.
+      const { call } = attempt;
+      attempt.linger = this.#context.clock.schedule(lingerMs, () => call?.abort());
+      this.#succeeded(attempt);
+    }
+  }
+
+  #writeFrames(attempt: Attempt, frames: Buffer | string): void {
+    if (!this.#response.headersSent) {
+      const { clock, metrics } = this.#context;
+      metrics.observeMs('decode_first_byte', clock.monotonicMs() - attempt.startMs);
+      this.#response.writeHead(200, {
+        'content-type': contentTypeOf(attempt.answer, 'text/event-stream; charset=utf-8'),
+        'cache-control': 'no-cache',
+        'x-request-id': this.#request.requestId,
+      });
+    }
+    this.#plan.streamed(this.#traits.resumable && attempt.instance.identity?.ours === true);
+    const flows =
+      typeof frames === 'string'
+        ? this.#response.write(frames, 'latin1')
+        : this.#response.write(frames);
+    if (flows) return;
+    attempt.call?.pause();
+    attempt.watch?.pause();
+    this.#response.once('drain', () => {
+      attempt.watch?.resume();
+      attempt.call?.resume();
+    });
+  }
+
+  #onEnd(attempt: Attempt): void {
+    attempt.linger?.cancel();
+    if (this.#attempt !== attempt || attempt.answer === null) return;
+    const { status } = attempt.answer;
+    if (attempt.streams) {
+      this.#failed(attempt, 'reset', 'ended the stream before its end');
+    } else if (status >= 500) {
+      this.#failedAnswer = attempt.answer;
+      this.#failed(attempt, 'status', `answered with status ${status}`);
+    } else if (attempt.leg === 'prefill' && status < 300) {
+      this.#prefillDone(attempt, attempt.answer);
+    } else {
+      // The answer, or an instance's word that the request itself is wrong, which others would repeat.
+      this.#sendWhole(attempt.answer);
+      this.#succeeded(attempt);
+    }
+  }
+
+  #prefillDone(attempt: Attempt, answer: WholeAnswer): void {
+    const { clock, metrics } = this.#context;
+    metrics.observeMs('prefill', clock.monotonicMs() - attempt.startMs);
+    if (attempt.instance.identity?.ours === true) {
+      this.#prefillCachedTokenCount = cachedTokenCountIn(whole(answer));
+    }
+    attempt.watch?.cancel();
+    this.#attempt = null;
+    this.#plan.prefillDone();
+    this.#step();
+  }
+
+  #failed(attempt: Attempt, reason: FailureReason, message: string): void {
+    if (this.#attempt !== attempt) return;
+    const { clock, metrics, logger } = this.#context;
+    this.#attempt = null;
+    attempt.stop();
+    this.#lastFailure = { reason, message: `${attempt.instance.address} ${message}` };
+    metrics.count('retries_total', `leg="${attempt.leg}",reason="${reason}"`);
+    logger.warn('proxy.attempt_failed', {
+      request: this.#request.requestId,
+      leg: attempt.leg,
+      instance: attempt.instance.address,
+      reason,
+      message,
+    });
+    this.#plan.failed(reason, message, clock.monotonicMs());
+    this.#step();
+  }
+
+  #succeeded(attempt: Attempt): void {
+    const { clock, metrics } = this.#context;
+    metrics.observeMs('decode', clock.monotonicMs() - attempt.startMs);
+    attempt.watch?.cancel();
+    this.#attempt = null;
+    this.#finish();
+  }
+
+  #giveUp(why: Extract<Step, { kind: 'give-up' }>['why']): void {
+    const { metrics, logger } = this.#context;
+    const detail = this.#lastFailure === null ? '' : `; last, ${this.#lastFailure.message}`;
+    logger.error('proxy.gave_up', {
+      request: this.#request.requestId,
+      why,
+      failure: this.#lastFailure?.message,
+    });
+    if (this.#response.headersSent) {
+      metrics.count('stream_failures_total');
+      const error = openAiError(502, `the stream broke and could not be continued${detail}`, {
+        code: 'stream_broken',
+      });
+      this.#response.end(encodeSse(error));
+    } else if (why === 'none-up') {
+      const message = `no instance that serves "${this.#context.pool.model}" is up${detail}`;
+      this.#sendFault(new Fault('OVERLOADED', message));
+    } else if (this.#lastFailure?.reason === 'status' && this.#failedAnswer !== null) {
+      this.#sendWhole(this.#failedAnswer);
+    } else {
+      const code = this.#lastFailure?.reason === 'timeout' ? 'DEADLINE_PASSED' : 'PEER_UNREACHABLE';
+      this.#sendFault(new Fault(code, `every instance that was tried failed${detail}`));
+    }
+    this.#finish();
+  }
+
+  #sendWhole(answer: WholeAnswer): void {
+    const retryAfter = answer.headers['retry-after'];
+    sendBytes(
+      this.#response,
+      answer.status,
+      contentTypeOf(answer, 'application/json'),
+      whole(answer),
+      {
+        ...this.#ownHeaders(),
+        ...(typeof retryAfter === 'string' ? { 'retry-after': retryAfter } : {}),
+      },
+    );
+  }
+
+  #sendFault(fault: Fault): void {
+    sendFault(this.#response, fault, this.#ownHeaders());
+  }
+
+  #ownHeaders(): Headers {
+    return { 'x-request-id': this.#request.requestId };
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#waiting?.cancel();
+    this.#attempt?.stop();
+    this.#attempt = null;
+    if (this.#plan.skipReason !== null) {
+      const reason = this.#plan.skipReason.replaceAll('-', '_');
+      this.#context.metrics.count('prefill_skipped_total', `reason="${reason}"`);
+    }
+    this.#plan.end();
+    this.#onOver();
+  }
+
+  #upstreamHeaders(incoming: IncomingMessage): readonly string[] {
+    const headers = ['content-type', 'application/json', 'x-request-id', this.#request.requestId];
+    for (const name of forwardedHeaders) {
+      const value = incoming.headers[name];
+      if (typeof value === 'string') headers.push(name, value);
+    }
+    const { authorization } = this.#context;
+    if (authorization !== null && incoming.headers.authorization === undefined) {
+      headers.push('authorization', authorization);
+    }
+    return headers;
+  }
+}
+
+/** What belongs to one try of one leg. */
+class Attempt {
+  readonly leg: Leg;
+  readonly instance: PoolInstance;
+  readonly startMs: number;
+  call: UpstreamCall | null = null;
+  watch: AttemptWatch | null = null;
+  answer: WholeAnswer | null = null;
+  streams = false;
+  linger: Scheduled | null = null;
+
+  constructor(leg: Leg, instance: PoolInstance, startMs: number) {
+    this.leg = leg;
+    this.instance = instance;
+    this.startMs = startMs;
+  }
+
+  stop(): void {
+    this.watch?.cancel();
+    this.call?.abort();
+  }
+}
+
+function whole({ pieces }: WholeAnswer): Buffer {
+  return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
+}
+
+function contentTypeOf(answer: WholeAnswer | null, usual: string): string {
+  const type = answer?.headers['content-type'];
+  return typeof type === 'string' ? type : usual;
+}

@@ -1,0 +1,246 @@
+import { Fault } from '@tsukimi/base';
+
+export interface FrameRelayOptions {
+  /** The client did not ask for them and does not see them. */
+  readonly stripsTokenIds: boolean;
+  readonly frameByteCountMax: number;
+}
+
+/** What is ready for the client. `ended` says that the stream has come to its proper end. */
+export interface Relayed {
+  readonly bytes: Buffer | string | null;
+  readonly ended: boolean;
+}
+
+const lfBoundary = Buffer.from('\n\n');
+const crlfBoundary = Buffer.from('\r\n\r\n');
+const tokenIdsName = '"token_ids":[';
+const promptTokenIdsName = '"prompt_token_ids":[';
+const roleMember = '"role":"assistant"';
+const nothing = Buffer.alloc(0);
+
+/**
+ * Takes the bytes of one client's stream, from one instance after another, and passes on whole events
+ * only, so that an instance that dies within one takes nothing along. Nothing is parsed as JSON: a
+ * pattern that holds an unescaped quote cannot occur inside a JSON string, so exact bytes will do. The
+ * text is handled as Latin-1, which keeps every byte.
+ */
+export class FrameRelay {
+  readonly #options: FrameRelayOptions;
+  #collectsTokenIds = false;
+  /** The beginning of an event whose end has not come. */
+  #pending: Buffer = nothing;
+  /** From the event that tells the finish reason on: kept until the stream's end is certain. */
+  #held = '';
+  readonly #tokenIds: number[] = [];
+  /** `id` and `created` of the first stream, which all later ones are made to carry. */
+  #firstNames: StreamNames | null = null;
+  #currentNames: StreamNames | null = null;
+  #passedOnCount = 0;
+  /** Continuing, and no event with a token has come yet. */
+  #atHeadOfContinuation = false;
+
+  constructor(options: FrameRelayOptions) {
+    this.#options = options;
+  }
+
+  /** Of all events that were passed on. */
+  get tokenIds(): readonly number[] {
+    return this.#tokenIds;
+  }
+
+  /** Whether the client has got anything. */
+  get begun(): boolean {
+    return this.#passedOnCount > 0;
+  }
+
+  /**
+   * An instance starts, or continues, the stream; what was not passed on is forgotten.
+   * `collectsTokenIds`: it was asked for token ids, so that somebody else can continue it.
+   */
+  restart(collectsTokenIds: boolean): void {
+    this.#collectsTokenIds = collectsTokenIds;
+    this.#pending = nothing;
+    this.#held = '';
+    this.#currentNames = null;
+    this.#atHeadOfContinuation = this.begun;
+  }
+
+  /**
+   * Throws `MALFORMED` for an event beyond the limit, and `INTERNAL` for an event that tells of a
+   * failure, while somebody else could still do better.
+   */
+  push(bytes: Buffer): Relayed {
+    const all = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes]);
+    const end = endOfWholeFrames(all);
+    this.#pending = end === all.length ? nothing : all.subarray(end);
+    if (this.#pending.length > this.#options.frameByteCountMax) {
+      throw new Fault(
+        'MALFORMED',
+        `an event of the stream exceeds ${this.#options.frameByteCountMax} bytes`,
+      );
+    }
+    if (end === 0) return { bytes: null, ended: false };
+    const ended = endsWithDone(all, end);
+    if (!this.#collectsTokenIds) {
+      this.#passedOnCount += 1;
+      return { bytes: end === all.length ? all : all.subarray(0, end), ended };
+    }
+    return { bytes: this.#relayed(all.toString('latin1', 0, end), ended), ended };
+  }
+
+  #relayed(frames: string, ended: boolean): string | null {
+    if (frames.includes('data: {"error":')) throw new Fault('INTERNAL', failureIn(frames));
+    let ready = frames;
+    if (this.#held !== '') {
+      ready = '';
+      this.#held += frames;
+    } else {
+      const finish = frames.indexOf('"finish_reason":"');
+      if (finish >= 0) {
+        if (frames.startsWith('"abort"', finish + 16)) {
+          throw new Fault('INTERNAL', 'the instance aborted the stream');
+        }
+        const from = frames.lastIndexOf('\n\n', finish);
+        ready = from < 0 ? '' : frames.slice(0, from + 2);
+        this.#held = frames.slice(ready.length);
+      }
+    }
+    if (ended) {
+      ready += this.#held;
+      this.#held = '';
+    }
+    if (ready === '') return null;
+    const shown = this.#withoutTokenIds(this.#continued(ready));
+    if (shown === '') return null;
+    this.#passedOnCount += 1;
+    return shown;
+  }
+
+  /** Takes the ids along, and out where the client did not ask for them. */
+  #withoutTokenIds(frames: string): string {
+    let shown = frames;
+    if (this.#options.stripsTokenIds) shown = withoutMember(shown, promptTokenIdsName, null);
+    return withoutMember(shown, tokenIdsName, this.#tokenIds, this.#options.stripsTokenIds);
+  }
+
+  /** Makes the events of a later stream look like those of the first. */
+  #continued(frames: string): string {
+    this.#currentNames ??= StreamNames.of(frames);
+    this.#firstNames ??= this.#currentNames;
+    if (!this.begun) {
+      // What nobody has seen need not be kept up: the client knows the latest stream only.
+      this.#firstNames = this.#currentNames;
+      return frames;
+    }
+    let shown = this.#atHeadOfContinuation ? this.#withoutRole(frames) : frames;
+    if (this.#firstNames !== this.#currentNames && this.#firstNames && this.#currentNames) {
+      shown = this.#currentNames.replaced(shown, this.#firstNames);
+    }
+    return shown;
+  }
+
+  /** A continued message has a role already; the event that only tells it is not repeated. */
+  #withoutRole(frames: string): string {
+    let shown = '';
+    for (const frame of frames.split(/(?<=\n\n)/)) {
+      const hasTokens = /"token_ids":\[\d/.test(frame);
+      if (this.#atHeadOfContinuation && frame.includes(roleMember)) {
+        if (hasTokens) shown += frame.replace(/"role":"assistant",?/, '');
+      } else shown += frame;
+      if (hasTokens) this.#atHeadOfContinuation = false;
+    }
+    return shown;
+  }
+}
+
+/** The members that are the same in all events of one stream, as they are written. */
+class StreamNames {
+  readonly #id: string;
+  readonly #created: string;
+
+  private constructor(id: string, created: string) {
+    this.#id = id;
+    this.#created = created;
+  }
+
+  static of(frames: string): StreamNames | null {
+    const id = /[{,]("id":"[^"\\]*")/.exec(frames)?.[1];
+    const created = /[{,]("created":\d+)/.exec(frames)?.[1];
+    return id === undefined || created === undefined ? null : new StreamNames(id, created);
+  }
+
+  replaced(frames: string, by: StreamNames): string {
+    return frames.replaceAll(this.#id, by.#id).replaceAll(this.#created, by.#created);
+  }
+}
+
+/** Where the last whole event ends; 0 if there is none. */
+function endOfWholeFrames(bytes: Buffer): number {
+  const length = bytes.length;
+  if (length >= 2 && bytes[length - 1] === 0x0a) {
+    const before = bytes[length - 2];
+    if (before === 0x0a) return length;
+    if (
+      before === 0x0d &&
+      length >= 4 &&
+      bytes[length - 3] === 0x0a &&
+      bytes[length - 4] === 0x0d
+    ) {
+      return length;
+    }
+  }
+  const lf = bytes.lastIndexOf(lfBoundary);
+  const crlf = bytes.lastIndexOf(crlfBoundary);
+  return Math.max(lf < 0 ? 0 : lf + 2, crlf < 0 ? 0 : crlf + 4);
+}
+
+function endsWithDone(bytes: Buffer, end: number): boolean {
+  let at = end - 1;
+  while (at >= 0 && (bytes[at] === 0x0a || bytes[at] === 0x0d)) at -= 1;
+  // Most events end in a brace: one look is enough for them.
+  if (bytes[at] !== 0x5d || bytes[at - 1] !== 0x45) return false;
+  return /(^|\n)data: ?\[DONE\]$/.test(bytes.toString('latin1', Math.max(0, at - 16), at + 1));
+}
+
+/**
+ * Finds the arrays of numbers called `name` (with quotes, colon and bracket) that are members of an
+ * object, adds the numbers to `into` and cuts the members out.
+ */
+function withoutMember(frames: string, name: string, into: number[] | null, cuts = true): string {
+  let at = frames.indexOf(name);
+  if (at < 0) return frames;
+  let shown = '';
+  let copiedUntil = 0;
+  for (; at >= 0; at = frames.indexOf(name, at + 1)) {
+    const before = frames.charCodeAt(at - 1);
+    const isMember = before === 0x2c || before === 0x7b;
+    const close = frames.indexOf(']', at);
+    if (!isMember || close < 0) continue;
+    if (into !== null) collect(frames, at + name.length, close, into);
+    if (!cuts) continue;
+    const isFirst = before === 0x7b;
+    shown += frames.slice(copiedUntil, isFirst ? at : at - 1);
+    copiedUntil = isFirst && frames[close + 1] === ',' ? close + 2 : close + 1;
+  }
+  return copiedUntil === 0 ? frames : shown + frames.slice(copiedUntil);
+}
+
+/** Decimal numbers and commas, as they stand between the brackets. */
+function collect(text: string, start: number, end: number, into: number[]): void {
+  let value = -1;
+  for (let at = start; at < end; at += 1) {
+    const digit = text.charCodeAt(at) - 0x30;
+    if (digit >= 0 && digit <= 9) value = (value < 0 ? 0 : value) * 10 + digit;
+    else if (value >= 0) {
+      into.push(value);
+      value = -1;
+    }
+  }
+  if (value >= 0) into.push(value);
+}
+
+function failureIn(frames: string): string {
+  const message = /"message":"([^"\\]{0,200})/.exec(frames)?.[1] ?? 'no message';
+  return `the instance reported a failure: ${message}`;
+}
