@@ -36,7 +36,7 @@ export class FrameRelay {
   /** `id` and `created` of the first stream, which all later ones are made to carry. */
   #firstNames: StreamNames | null = null;
   #currentNames: StreamNames | null = null;
-  #passedOnCount = 0;
+  #begun = false;
   /** Continuing, and no event with a token has come yet. */
   #atHeadOfContinuation = false;
 
@@ -51,7 +51,7 @@ export class FrameRelay {
 
   /** Whether the client has got anything. */
   get begun(): boolean {
-    return this.#passedOnCount > 0;
+    return this.#begun;
   }
 
   /**
@@ -83,7 +83,8 @@ export class FrameRelay {
     if (end === 0) return { bytes: null, ended: false };
     const ended = endsWithDone(all, end);
     if (!this.#collectsTokenIds) {
-      this.#passedOnCount += 1;
+      if (!this.begun && !all.includes('data:')) return { bytes: null, ended };
+      this.#begun = true;
       return { bytes: end === all.length ? all : all.subarray(0, end), ended };
     }
     return { bytes: this.#relayed(all.toString('latin1', 0, end), ended), ended };
@@ -112,8 +113,9 @@ export class FrameRelay {
     }
     if (ready === '') return null;
     const shown = this.#withoutTokenIds(this.#continued(ready));
-    if (shown === '') return null;
-    this.#passedOnCount += 1;
+    // A mere comment is no reason to give up that all can begin anew.
+    if (shown === '' || (!this.begun && !shown.includes('data:'))) return null;
+    this.#begun = true;
     return shown;
   }
 

@@ -2,7 +2,7 @@
 const bounds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300] as const;
 
 class Histogram {
-  readonly #counts = new Array<number>(bounds.length + 1).fill(0);
+  readonly #counts = [...bounds, Infinity].map(() => 0);
   #sum = 0;
 
   observe(seconds: number): void {

@@ -1,0 +1,284 @@
+import { eventually, FakeClock } from '@tsukimi/base/testing';
+import { describe, expect, it } from 'vitest';
+import { type Fate, type ScriptedInstanceOptions, scriptedText } from '../src/testing.ts';
+import { type Cluster, readStream, startCluster } from './cluster.ts';
+
+const prompt = 'Tell me a "story"';
+const tokenCount = 5;
+const text = scriptedText(JSON.stringify(prompt), tokenCount);
+const asked = { model: 'tsukimi-demo', prompt, max_tokens: tokenCount };
+const messages = [{ role: 'user', content: 'Hi' }];
+const chatText = scriptedText(JSON.stringify(messages), tokenCount);
+
+const always = (fate: Fate): ScriptedInstanceOptions => ({ fate: () => fate });
+const broken = (fates: readonly Fate[]): ScriptedInstanceOptions => {
+  let count = 0;
+  return { fate: () => fates[count++] ?? { kind: 'serve' } };
+};
+
+async function answerText(response: Response): Promise<string | undefined> {
+  expect(response.status).toBe(200);
+  const answer = (await response.json()) as { choices: { text: string }[] };
+  return answer.choices[0]?.text;
+}
+
+describe('a request whose instances fail', () => {
+  const fates: Fate[] = [
+    { kind: 'status', status: 500 },
+    { kind: 'status', status: 503 },
+    { kind: 'garbage' },
+    { kind: 'half' },
+  ];
+
+  it.each(fates)('is answered by another decode instance after $kind', async (fate) => {
+    await using cluster = await startCluster({ decode: [always(fate), {}] });
+    for (let count = 0; count < 4; count += 1) {
+      expect(await answerText(await cluster.post(asked))).toBe(text);
+    }
+    const streamed = await readStream(await cluster.post({ ...asked, stream: true }));
+    expect(streamed).toMatchObject({ text, done: true, error: null });
+  });
+
+  it.each(fates)('is prefilled by another prefill instance after $kind', async (fate) => {
+    await using cluster = await startCluster({ prefill: [always(fate), {}] });
+    for (let count = 0; count < 3; count += 1) {
+      expect(await answerText(await cluster.post(asked))).toBe(text);
+    }
+    expect(cluster.prefill[1]?.requests).toHaveLength(3);
+  });
+
+  it('goes on without a prefill instance when all of them fail', async () => {
+    await using cluster = await startCluster({
+      prefill: [always({ kind: 'status', status: 500 }), always({ kind: 'garbage' })],
+    });
+    expect(await answerText(await cluster.post(asked))).toBe(text);
+    const metrics = await (await fetch(`${cluster.url}/metrics`)).text();
+    expect(metrics).toContain('prefill_skipped_total{reason="prefill_failed"} 1');
+  });
+
+  it('gets the last answer of an instance when all answer that they failed', async () => {
+    const fail = always({ kind: 'status', status: 500 });
+    await using cluster = await startCluster({ prefill: [fail], decode: [fail] });
+    const response = await cluster.post(asked);
+    expect(response.status).toBe(500);
+    expect(await response.json()).toMatchObject({ error: { message: 'scripted 500' } });
+  });
+
+  it.each(['prefill', 'decode'] as const)(
+    'is told at once what a %s instance finds wrong with it, and nobody is blamed',
+    async (kind) => {
+      await using cluster = await startCluster({
+        [kind]: [always({ kind: 'status', status: 400 })],
+      });
+      const response = await cluster.post({ ...asked, stream: true });
+      expect(response.status).toBe(400);
+      expect(await response.json()).toMatchObject({ error: { message: 'scripted 400' } });
+      expect(cluster.sent(kind)).toHaveLength(1);
+      expect(cluster.proxy.pool.instances.map((one) => one.failureCount)).toEqual([0, 0]);
+    },
+  );
+
+  it('is served by one kind alone when the other is gone, else refused with Retry-After', async () => {
+    await using cluster = await startCluster();
+    await cluster.decode[0]?.kill();
+    expect(await answerText(await cluster.post(asked))).toBe(text);
+    await cluster.prefill[0]?.kill();
+    const refused = await cluster.post(asked);
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get('retry-after')).toBe('1');
+    expect(await refused.json()).toMatchObject({ error: { type: 'service_unavailable_error' } });
+    expect((await fetch(`${cluster.url}/ready`)).status).toBe(503);
+    await cluster.decode[0]?.start();
+    await eventually(async () => (await cluster.post(asked)).status === 200, 'the revived one');
+  });
+
+  it('survives that kept connections were closed while idle', async () => {
+    await using cluster = await startCluster();
+    for (let count = 0; count < 5; count += 1) {
+      expect(await answerText(await cluster.post(asked))).toBe(text);
+      for (const one of [...cluster.prefill, ...cluster.decode]) one.cutConnections();
+    }
+    expect(cluster.proxy.pool.instances.map(({ state }) => state.name)).toEqual(['up', 'up']);
+  });
+});
+
+describe('a stream whose instance fails', () => {
+  const hows = ['reset', 'end', 'error-event', 'abort-event'] as const;
+
+  /** Breaks at each event, and within it, over fresh clusters of one breaking and one good instance. */
+  async function eachBreak(
+    hows: readonly Extract<Fate, { kind: 'break' }>['how'][],
+    check: (cluster: Cluster, fate: Fate) => Promise<void>,
+  ): Promise<void> {
+    const fates: Fate[] = [];
+    for (const how of hows) {
+      for (let frameCount = 0; frameCount <= tokenCount + 2; frameCount += 1) {
+        for (const byteCount of how === 'reset' ? [0, 1, 40, 140] : [0]) {
+          fates.push({ kind: 'break', how, frameCount, byteCount });
+        }
+      }
+    }
+    let next = 0;
+    let breaking = true;
+    await using cluster = await startCluster({
+      decode: [{}, {}].map(() => ({
+        fate: () => {
+          const fate = breaking ? fates[next] : undefined;
+          breaking = false;
+          return fate ?? { kind: 'serve' };
+        },
+      })),
+    });
+    for (; next < fates.length; next += 1) {
+      breaking = true;
+      await check(cluster, fates[next] as Fate);
+    }
+  }
+
+  it('goes on elsewhere wherever it breaks, unseen by the client', async () => {
+    await eachBreak(hows, async (cluster, fate) => {
+      const body = { ...asked, stream: true, stream_options: { include_usage: true } };
+      const seen = await readStream(await cluster.post(body));
+      const shown = { ...seen, fate };
+      expect(shown).toMatchObject({
+        text,
+        done: true,
+        finishReasons: ['length'],
+        error: null,
+        fate,
+      });
+      expect([seen.ids.size, seen.created.size]).toEqual([1, 1]);
+      expect(seen.events.at(-1)).toMatchObject({ usage: { completion_tokens: tokenCount } });
+      expect(seen.raw).not.toMatch(/[,{]"token_ids":\[\d/);
+    });
+  });
+
+  it('repeats no role in a chat that goes on elsewhere', async () => {
+    await eachBreak(['reset', 'end'], async (cluster, fate) => {
+      const seen = await readStream(
+        await cluster.post(
+          { messages, max_tokens: tokenCount, stream: true },
+          { path: '/v1/chat/completions' },
+        ),
+      );
+      expect({ ...seen, fate }).toMatchObject({
+        text: chatText,
+        done: true,
+        roles: 1,
+        finishReasons: ['length'],
+        error: null,
+        fate,
+      });
+    });
+  });
+
+  it('survives one death after another, and then goes on at a prefill instance', async () => {
+    const dies: Fate = { kind: 'break', how: 'reset', frameCount: 1 };
+    await using cluster = await startCluster({
+      decode: [always(dies), always(dies), always(dies)],
+    });
+    const seen = await readStream(await cluster.post({ ...asked, stream: true }));
+    expect(seen).toMatchObject({ text, done: true, error: null });
+    const metrics = await (await fetch(`${cluster.url}/metrics`)).text();
+    expect(metrics).toMatch(/^tsukimi_proxy_resumed_streams_total [1-9]/m);
+  });
+
+  it('waits for its only instance to come back', async () => {
+    await using cluster = await startCluster({
+      prefill: [],
+      decode: [broken([{ kind: 'break', how: 'stall', frameCount: 3 }])],
+    });
+    const response = await cluster.post({ ...asked, stream: true });
+    await cluster.decode[0]?.kill();
+    await cluster.decode[0]?.start();
+    expect(await readStream(response)).toMatchObject({ text, done: true, error: null });
+  });
+
+  it.each([
+    ['of several choices', { n: 2 }, {}],
+    ['of several prompts', { prompt: [prompt, 'b'] }, {}],
+    ['of another engine', {}, { ours: false }],
+  ])('%s ends with an error event, not with a cut or a false end', async (_, extra, options) => {
+    const dies = always({ kind: 'break', how: 'reset', frameCount: 2, byteCount: 30 });
+    await using cluster = await startCluster({ decode: [{ ...options, ...dies }, options] });
+    const seen = await readStream(await cluster.post({ ...asked, ...extra, stream: true }));
+    expect(seen.error).toMatchObject({ code: 'stream_broken', type: 'server_error' });
+    expect(seen.done).toBe(false);
+    expect(seen.events).toHaveLength(3);
+  });
+
+  it('is begun again elsewhere when nothing of it was seen, whatever the engine', async () => {
+    const dies = always({ kind: 'break', how: 'reset', frameCount: 0, byteCount: 30 });
+    await using cluster = await startCluster({
+      decode: [{ ...dies, ours: false }, { ...dies, ours: false }, { ours: false }],
+    });
+    const seen = await readStream(await cluster.post({ ...asked, stream: true, n: 2 }));
+    expect(seen).toMatchObject({ text, done: true, error: null });
+  });
+});
+
+describe('an instance that does not answer', () => {
+  /** On a still clock that is moved by hand, real sockets have no deadlines of this kind. */
+  const argv = ['--probe-ms', '1e9', '--connect-ms', '1e9'];
+
+  /** Moves a still clock on while the real sockets do their part. */
+  async function whileTimePasses<T>(clock: FakeClock, work: Promise<T>, byMs: number): Promise<T> {
+    let over = false;
+    const done = work.finally(() => {
+      over = true;
+    });
+    await eventually(() => {
+      if (!over) clock.advance(byMs);
+      return over;
+    }, 'the answer');
+    return await done;
+  }
+
+  it('is left after the first-byte deadline, which grows with the prompt', async () => {
+    const clock = new FakeClock();
+    const body = { ...asked, prompt: 'x'.repeat(4_000) };
+    await using cluster = await startCluster({
+      prefill: [always({ kind: 'hang' })],
+      decode: [{}],
+      clock,
+      argv,
+    });
+    const startMs = clock.monotonicMs();
+    await whileTimePasses(clock, cluster.post(body), 500);
+    const tookMs = clock.monotonicMs() - startMs;
+    // 30 s, and 1 s for each 100 of about 1,000 tokens.
+    expect(tookMs).toBeGreaterThanOrEqual(40_000);
+    expect(tookMs).toBeLessThan(42_000);
+  });
+
+  it('is left early when it fails its probes too', async () => {
+    const clock = new FakeClock();
+    await using cluster = await startCluster({
+      decode: [always({ kind: 'hang' }), {}],
+      clock,
+      argv,
+    });
+    const answer = cluster.post(asked);
+    await eventually(() => cluster.sent('decode')[0], 'the decode leg');
+    const [hung] = cluster.decode;
+    if (hung !== undefined) hung.healthy = false;
+    const startMs = clock.monotonicMs();
+    expect(await answerText(await whileTimePasses(clock, answer, 500))).toBe(text);
+    expect(clock.monotonicMs() - startMs).toBeLessThan(25_000);
+  });
+
+  it('is left when its stream stalls, and the stream goes on elsewhere', async () => {
+    const clock = new FakeClock();
+    const stalls = { kind: 'break', how: 'stall', frameCount: 2, byteCount: 50 } as const;
+    await using cluster = await startCluster({ decode: [always(stalls), {}], clock, argv });
+    const startMs = clock.monotonicMs();
+    const seen = await whileTimePasses(
+      clock,
+      cluster.post({ ...asked, stream: true }).then(readStream),
+      500,
+    );
+    expect(seen).toMatchObject({ text, done: true, error: null });
+    expect(clock.monotonicMs() - startMs).toBeGreaterThanOrEqual(10_000);
+    expect(cluster.decode[0]?.requests[0]?.aborted).toBe(true);
+  });
+});
