@@ -93,6 +93,11 @@ export interface LlamaContext {
   /**
    * Computes the first rows of the batch off the main thread; nothing else may be called meanwhile, except `close`. Fault INTERNAL
    * when it fails: then the cells of its sequences are in doubt.
+   *
+   * On a CPU the numbers of a row depend neither on other sequences nor on how many rows of its own sequence are computed with
+   * it, as long as these are at least two: a row that is alone in its sequence differs in its last bits. The library computes
+   * together as many rows of each sequence of a batch as its shortest has, so an even number of rows
+   * of each sequence keeps them all at two and more.
    */
   decode(rowCount: number): Promise<void>;
   /** Samples from a row of the last decode and accepts the token in the chain. */

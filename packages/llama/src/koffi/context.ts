@@ -9,7 +9,6 @@ import type { ContextPointer, MemoryPointer, ModelPointer } from './structs.ts';
 
 /** Below this a state is copied in less time than a round trip through another thread takes. */
 const synchronousByteCountMax = 1 << 20;
-const rowsPerComputeMax = 512;
 /** `llama_n_ctx_seq` is rounded up to this. */
 const cellGranularity = 256;
 
@@ -51,7 +50,8 @@ export class KoffiContext implements LlamaContext {
       ...call.llama_context_default_params(),
       n_ctx: cells * slots,
       n_batch: this.batchTokens,
-      n_ubatch: Math.min(rowsPerComputeMax, this.batchTokens),
+      // A batch is never cut at a size, which could leave a sequence with one row: see `LlamaContext.decode`.
+      n_ubatch: this.batchTokens,
       n_seq_max: slots,
       n_outputs_max: slots,
       n_threads: threads,
