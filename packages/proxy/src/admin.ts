@@ -1,9 +1,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Address, Fault, formatAddress, parseAddress } from '@tsukimi/base';
+import { type Address, Fault, formatAddress } from '@tsukimi/base';
 import { type InstanceKind, type InstancePool, servesModel } from './core/instance-pool.ts';
 import { limits } from './deadlines.ts';
 import { readBody, sendJson } from './http-answers.ts';
+import { parseInstanceAddress } from './instance-address.ts';
 import type { InstanceWatch } from './instance-watch.ts';
 
 export interface AdminOptions {
@@ -79,7 +80,7 @@ export class InstanceAdmin {
     }
     let address: Address;
     try {
-      address = parseAddress(instance, 'instance');
+      address = parseInstanceAddress(instance, 'instance');
     } catch {
       return detail(400, 'Invalid instance address.');
     }

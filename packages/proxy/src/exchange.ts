@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Clock, Fault, type Logger, type Scheduled } from '@tsukimi/base';
 import { encodeSse, openAiError } from '@tsukimi/openai-api';
+import { Attempt, contentTypeOf, type WholeAnswer, whole } from './attempt.ts';
 import { AttemptWatch } from './attempt-watch.ts';
 import type { FailureReason, InstancePool, PoolInstance } from './core/instance-pool.ts';
 import { type Leg, RequestPlan, type Step } from './core/request-plan.ts';
@@ -16,7 +17,7 @@ import {
   traitsOf,
 } from './leg-bodies.ts';
 import type { ProxyMetrics } from './metrics.ts';
-import type { Upstream, UpstreamCall, UpstreamHeaders } from './upstream.ts';
+import type { Upstream, UpstreamHeaders } from './upstream.ts';
 
 export interface ExchangeContext {
   readonly clock: Clock;
@@ -34,14 +35,6 @@ export interface ExchangeRequest {
   readonly requestId: string;
   readonly body: Buffer;
   readonly members: JsonMembers;
-}
-
-/** An answer that is not relayed while it comes. */
-interface WholeAnswer {
-  readonly status: number;
-  readonly headers: UpstreamHeaders;
-  readonly pieces: Buffer[];
-  byteCount: number;
 }
 
 /** After the end of a stream was seen, the connection may take this long to become free for others. */
@@ -385,36 +378,4 @@ export class Exchange {
     }
     return headers;
   }
-}
-
-/** What belongs to one try of one leg. */
-class Attempt {
-  readonly leg: Leg;
-  readonly instance: PoolInstance;
-  readonly startMs: number;
-  call: UpstreamCall | null = null;
-  watch: AttemptWatch | null = null;
-  answer: WholeAnswer | null = null;
-  streams = false;
-  linger: Scheduled | null = null;
-
-  constructor(leg: Leg, instance: PoolInstance, startMs: number) {
-    this.leg = leg;
-    this.instance = instance;
-    this.startMs = startMs;
-  }
-
-  stop(): void {
-    this.watch?.cancel();
-    this.call?.abort();
-  }
-}
-
-function whole({ pieces }: WholeAnswer): Buffer {
-  return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
-}
-
-function contentTypeOf(answer: WholeAnswer | null, usual: string): string {
-  const type = answer?.headers['content-type'];
-  return typeof type === 'string' ? type : usual;
 }

@@ -1,13 +1,8 @@
-import {
-  type Address,
-  type Options,
-  type OptionValues,
-  optionTypes,
-  parseAddress,
-} from '@tsukimi/base';
+import { type Address, type Options, type OptionValues, optionTypes } from '@tsukimi/base';
 import { z } from 'zod';
 import { type PolicyName, policies } from './core/policies.ts';
 import { type Deadlines, deadlines } from './deadlines.ts';
+import { parseInstanceAddress } from './instance-address.ts';
 
 const addresses = (flag: string) =>
   z
@@ -20,7 +15,7 @@ const addresses = (flag: string) =>
       const parsed: Address[] = [];
       for (const text of texts) {
         try {
-          parsed.push(parseAddress(text, flag));
+          parsed.push(parseInstanceAddress(text, flag));
         } catch (error) {
           context.addIssue((error as Error).message);
         }

@@ -46,6 +46,8 @@ describe('POST /instances/add', () => {
       [{ type: 'decode', instance: 'a:b:1' }, 500, 'too many values to unpack (expected 2)'],
       [{ type: 'decode', instance: 'a:99999' }, 400, 'Invalid instance address.'],
       [{ type: 'decode', instance: 'a b:1' }, 400, 'Invalid instance address.'],
+      [{ type: 'decode', instance: 'x@999.1.1.1:1' }, 400, 'Invalid instance address.'],
+      [{ type: 'decode', instance: '999.1.1.1:1' }, 400, 'Invalid instance address.'],
       [{ type: 'decode', instance }, 400, 'Instance already exists.'],
       [{ type: 'decode', instance: '[::1]:1' }, 400, 'Instance validation failed.'],
     ];
