@@ -1,0 +1,100 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { FrameRelay } from '../src/frame-relay.ts';
+
+const relayOf = (stripsTokenIds = true) =>
+  new FrameRelay({ stripsTokenIds, frameByteCountMax: 10_000 });
+
+const frame = (choice: object, id = 'a', created = 1) =>
+  `data: ${JSON.stringify({ id, created, choices: [choice] })}\n\n`;
+const done = 'data: [DONE]\n\n';
+
+/** Feeds `text` in pieces of the given sizes, in turn. */
+function fed(relay: FrameRelay, text: string, sizes: readonly number[] = [1_000]) {
+  const bytes = Buffer.from(text);
+  const out: Buffer[] = [];
+  let ended = false;
+  for (let at = 0, turn = 0; at < bytes.length; turn += 1) {
+    const size = sizes[turn % sizes.length] as number;
+    const relayed = relay.push(bytes.subarray(at, at + size));
+    if (relayed.bytes !== null) {
+      out.push(
+        typeof relayed.bytes === 'string' ? Buffer.from(relayed.bytes, 'latin1') : relayed.bytes,
+      );
+    }
+    ended = relayed.ended;
+    at += size;
+  }
+  return { text: Buffer.concat(out).toString(), ended };
+}
+
+describe('FrameRelay', () => {
+  const choices = fc.array(
+    fc.record({ text: fc.string({ unit: 'grapheme' }), ids: fc.array(fc.nat(1e6)) }),
+  );
+  const sizes = fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1 });
+
+  it('takes out the ids and nothing else, wherever the network cuts', () => {
+    fc.assert(
+      fc.property(choices, sizes, (all, cuts) => {
+        const relay = relayOf();
+        relay.restart(true);
+        const told = all.map(({ text, ids }) =>
+          frame({ text: `${text},"token_ids":[9]`, finish_reason: null, token_ids: ids }),
+        );
+        const shown = all.map(({ text }) =>
+          frame({ text: `${text},"token_ids":[9]`, finish_reason: null }),
+        );
+        expect(fed(relay, told.join('') + done, cuts)).toEqual({
+          text: shown.join('') + done,
+          ended: true,
+        });
+        expect(relay.tokenIds).toEqual(all.flatMap(({ ids }) => ids));
+      }),
+    );
+  });
+
+  it('passes other engines on byte for byte, in whole events', () => {
+    fc.assert(
+      fc.property(choices, sizes, fc.constantFrom('\n', '\r\n'), (all, cuts, newline) => {
+        const relay = relayOf();
+        relay.restart(false);
+        const stream = (all.map((one) => frame(one)).join('') + done).replaceAll('\n', newline);
+        expect(fed(relay, `${stream}data: {"cut`, cuts).text).toBe(stream);
+      }),
+    );
+  });
+
+  it('keeps the last event back until the end is certain, so that it can be made anew', () => {
+    const relay = relayOf();
+    relay.restart(true);
+    const last = (id: string, created: number) =>
+      frame({ text: 'b', finish_reason: 'stop', token_ids: [2] }, id, created);
+    const first = fed(
+      relay,
+      frame({ text: 'a', finish_reason: null, token_ids: [1] }) + last('a', 1),
+    );
+    expect(first).toEqual({ text: frame({ text: 'a', finish_reason: null }), ended: false });
+    relay.restart(true);
+    expect(relay.tokenIds).toEqual([1]);
+    expect(fed(relay, last('z', 77) + done)).toEqual({
+      text: frame({ text: 'b', finish_reason: 'stop' }) + done,
+      ended: true,
+    });
+  });
+
+  it('takes ids out wherever they stand in an object, and prompt ids too', () => {
+    const relay = relayOf();
+    relay.restart(true);
+    const stream =
+      'data: {"choices":[{"token_ids":[5,6],"text":"a"}],"prompt_token_ids":[1,2]}\n\n';
+    expect(fed(relay, stream).text).toBe('data: {"choices":[{"text":"a"}]}\n\n');
+    expect(relay.tokenIds).toEqual([5, 6]);
+  });
+
+  it('refuses an event without end', () => {
+    const relay = relayOf();
+    relay.restart(false);
+    expect(() => fed(relay, 'x'.repeat(20_000))).toThrow(/exceeds 10000 bytes/);
+  });
+});
