@@ -157,8 +157,8 @@ export class Publisher {
     const held = await metadata.get(this.#rpcKey, { signal });
     if (held !== null) {
       if (this.#isOurs(held)) return;
-      const other = parseRpcMeta(held, `rpc_meta of ${engineName}`);
-      if (await isAlive(other)) {
+      const other = readable(held);
+      if (other !== null && (await isAlive(other))) {
         throw new Fault(
           'ALREADY_EXISTS',
           `the name ${engineName} belongs to an engine at ${other.host}:${other.rpcPort}; choose another local_hostname`,
@@ -178,6 +178,15 @@ export class Publisher {
 /** Two descriptors that differ in their timestamp alone say the same. */
 function withoutTime(descriptor: JsonValue): string {
   return sortedJson(descriptor).replace(/"timestamp":"[^"]*"/, '');
+}
+
+/** Null for what no engine can read, which belongs to no engine. */
+function readable(held: JsonValue): RpcMeta | null {
+  try {
+    return parseRpcMeta(held, 'rpc_meta');
+  } catch {
+    return null;
+  }
 }
 
 function reasonOf(error: unknown): string {

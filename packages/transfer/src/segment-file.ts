@@ -8,7 +8,7 @@ import {
   statSync,
   unlinkSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Fault, formatByteSize } from '@tsukimi/base';
 import { allocateFile, isFileLocked, lockFile, unlockFile } from './system-calls.ts';
 
@@ -17,7 +17,7 @@ import { allocateFile, isFileLocked, lockFile, unlockFile } from './system-calls
  * holds the file's lock as long as it lives, which tells a peer that it is there, and the name tells the next
  * start whom the file belonged to.
  */
-export const segmentDirectory = '/dev/shm';
+const segmentDirectory = '/dev/shm';
 
 const fileName = /^tsukimi-([0-9a-f]{8})-(\d{1,10})-(\d{1,20})-\d{1,10}$/;
 const ENOSPC = 28;
@@ -84,8 +84,8 @@ export function openSegmentFile(
   inode: number,
   byteCount: number,
 ): SegmentFile | null {
-  const [directory, name] = [path.slice(0, segmentDirectory.length + 1), path.slice(9)];
-  if (directory !== `${segmentDirectory}/` || !fileName.test(name)) return null;
+  const name = basename(path);
+  if (path !== `${segmentDirectory}/${name}` || !fileName.test(name)) return null;
   let descriptor: number;
   try {
     descriptor = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW);
@@ -151,6 +151,9 @@ function removeUnlessHeld(path: string): boolean {
 let bootIdOnce: string | null = null;
 
 function bootId(): string {
+  if (process.platform !== 'linux') {
+    throw new Fault('UNSUPPORTED', `shared memory needs Linux, this is ${process.platform}`);
+  }
   bootIdOnce ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   return bootIdOnce;
 }

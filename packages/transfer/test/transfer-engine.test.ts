@@ -207,6 +207,9 @@ describe('transfer engine', () => {
     for (const [key, value] of held) metadata.values.set(key, value);
     await start('h:1', { metadata });
     expect(metadata.values.get(rpcMetaKey('h:1'))).not.toBe(held.get(rpcMetaKey('h:1')));
+    metadata.values.set(rpcMetaKey('h:2'), '"nonsense"');
+    await start('h:2', { metadata });
+    expect(metadata.values.get(rpcMetaKey('h:2'))).toContain('127.0.0.1');
   });
 
   it('leaves the metadata of a successor alone when it stops', async () => {
