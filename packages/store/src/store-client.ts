@@ -1,0 +1,401 @@
+import {
+  type Address,
+  type Clock,
+  deadline,
+  Ending,
+  Fault,
+  type Logger,
+  type Random,
+  type Service,
+  sleep,
+} from '@tsukimi/base';
+import { allocateMemory, type Memory, type TransferEngine } from '@tsukimi/transfer';
+import { makeUuid, type Segment } from '@tsukimi/wire';
+import { BufferPool } from './buffer-pool.ts';
+import { type LifeOutcome, type LifeState, type LifeStep, StoreLife } from './core/store-life.ts';
+import { MasterLink } from './master-link.ts';
+import { ObjectReader } from './object-reader.ts';
+import { ObjectWriter } from './object-writer.ts';
+import { Operations } from './operations.ts';
+import type {
+  CallOptions,
+  PutEntry,
+  PutOutcome,
+  ReadOutcome,
+  RemoveOutcome,
+  StoredObject,
+} from './stored-object.ts';
+
+export interface StoreClientOptions {
+  readonly masterAddress: Address;
+  /** Started before this client and stopped after it. Its name is the segment's. */
+  readonly engine: TransferEngine;
+  /** `host:port` by custom, unique in the cluster; tells the master which host this is. */
+  readonly localHostname: string;
+  /** Memory lent to the store; null to lend none. */
+  readonly segment: { readonly byteCount: number; readonly shared: boolean } | null;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Memory for objects on their way to segments of other hosts. */
+  readonly stagingByteCountMax?: number;
+  readonly timeouts?: Partial<StoreTimeouts>;
+}
+
+/** Limits of operations that name none of their own. */
+export interface StoreTimeouts {
+  /** find, exist. */
+  readonly lookupMs: number;
+  /** put, read, get, as a whole. */
+  readonly transferMs: number;
+  /** remove, and each call of the life cycle. */
+  readonly controlMs: number;
+}
+
+const defaultTimeouts: StoreTimeouts = { lookupMs: 100, transferMs: 10_000, controlMs: 1_000 };
+
+const pingPeriodMs = 1_000;
+const backoffMinMs = 100;
+const backoffMaxMs = 2_000;
+/** Keys of one call to the master. More are asked for in several calls. */
+const batchKeyCountMax = 1_024;
+const keyByteCountMax = 4_096;
+
+/**
+ * A member of the store: lends a segment, puts, finds and reads objects, on Mooncake's wire.
+ *
+ * A master that is down, dies or comes back never fails anything here: meanwhile operations answer at
+ * once that they failed, and the segment is mounted again by itself.
+ */
+export class StoreClient implements Service {
+  readonly name: string;
+  readonly #options: StoreClientOptions;
+  readonly #timeouts: StoreTimeouts;
+  readonly #link: MasterLink;
+  readonly #life: StoreLife;
+  readonly #operations: Operations;
+  readonly #staging: BufferPool;
+  readonly #writer: ObjectWriter;
+  readonly #reader: ObjectReader;
+  readonly #ending = new Ending();
+  #memory: Memory | null = null;
+  #segment: Segment | null = null;
+  #wake = new AbortController();
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(options: StoreClientOptions) {
+    const { engine, clock, random, logger, localHostname } = options;
+    this.name = `store client ${localHostname}`;
+    this.#options = options;
+    this.#timeouts = { ...defaultTimeouts, ...options.timeouts };
+    this.#link = new MasterLink({
+      address: options.masterAddress,
+      clientId: makeUuid(random),
+      clock,
+      logger,
+      controlTimeoutMs: this.#timeouts.controlMs,
+      preferredSegment: options.segment === null ? '' : engine.name,
+      hostId: hostIdOf(localHostname),
+      onLost: (reason) => {
+        this.#life.lostContact(reason);
+        this.#wake.abort();
+      },
+    });
+    this.#life = new StoreLife({
+      hasSegment: options.segment !== null,
+      pingPeriodMs,
+      backoffMinMs,
+      backoffMaxMs,
+      random,
+      logger,
+    });
+    this.#operations = new Operations(clock);
+    this.#staging = new BufferPool({ byteCountMax: options.stagingByteCountMax ?? 256 * 2 ** 20 });
+    this.#writer = new ObjectWriter({ engine, link: this.#link, staging: this.#staging, logger });
+    this.#reader = new ObjectReader({ engine, ownEndpoint: engine.name, clock, logger });
+  }
+
+  /** Whether the master answered last time; while it is false operations fail at once. */
+  get reachable(): boolean {
+    return this.#life.reachable;
+  }
+
+  get state(): LifeState['kind'] {
+    return this.#life.state.kind;
+  }
+
+  /** The memory lent to the store; only after `start`. */
+  get segmentMemory(): Memory | null {
+    return this.#memory;
+  }
+
+  /** Resolves once the segment is registered; the master is looked for in the background. */
+  async start(): Promise<void> {
+    const { engine, random, segment, localHostname } = this.#options;
+    if (segment !== null) {
+      this.#memory = this.#allocate(segment);
+      engine.register(this.#memory);
+      this.#segment = {
+        id: makeUuid(random),
+        name: engine.name,
+        base: this.#memory.baseAddress,
+        size: this.#memory.byteCount,
+        teEndpoint: engine.name,
+        protocol: 'tcp',
+        hostId: hostIdOf(localHostname),
+      };
+    }
+    this.#life.start();
+    this.#running = this.#live().catch((error: unknown) => this.#ending.died(error));
+  }
+
+  ended(): Promise<void> {
+    return this.#ending.promise;
+  }
+
+  async stop(deadlineSignal: AbortSignal): Promise<void> {
+    await this.#operations.close(deadlineSignal);
+    this.#life.stop();
+    this.#wake.abort();
+    await this.#running;
+    this.#link.close();
+    if (this.#memory !== null) {
+      this.#options.engine.unregister(this.#memory);
+      this.#memory.close();
+      this.#memory = null;
+    }
+    this.#ending.stopped();
+  }
+
+  /**
+   * Puts what the store does not have. One outcome for each entry, in order. Throws
+   * `INVALID_ARGUMENT` for a key or size that no store takes; rejects for no other reason.
+   */
+  async putIfAbsent(
+    entries: readonly PutEntry[],
+    { signal, timeoutMs = this.#timeouts.transferMs }: CallOptions = {},
+  ): Promise<PutOutcome[]> {
+    for (const { key, byteCount } of entries) {
+      checkKey(key);
+      if (!Number.isSafeInteger(byteCount) || byteCount < 1) {
+        throw new Fault('INVALID_ARGUMENT', `an object of ${byteCount} bytes cannot be stored`);
+      }
+    }
+    if (!this.reachable) return entries.map(() => 'failed');
+    const outcomes = await this.#operations.run('put', timeoutMs, signal, async (limit) => {
+      const batches: PutOutcome[] = [];
+      for (const batch of batchesOf(entries)) {
+        batches.push(...(await this.#writer.putIfAbsent(batch, limit)));
+      }
+      return batches;
+    });
+    return outcomes ?? entries.map(() => 'failed');
+  }
+
+  async put(key: string, value: Buffer, options: CallOptions = {}): Promise<PutOutcome> {
+    const entry = { key, byteCount: value.length, fill: (into: Buffer) => void value.copy(into) };
+    const [outcome = 'failed'] = await this.putIfAbsent([entry], options);
+    return outcome;
+  }
+
+  /**
+   * Where objects are, with a lease on each. Null for what is not there, is not readable from here or
+   * could not be asked for in time.
+   */
+  async find(
+    keys: readonly string[],
+    { signal, timeoutMs = this.#timeouts.lookupMs }: CallOptions = {},
+  ): Promise<(StoredObject | null)[]> {
+    return this.#ask('find', keys, timeoutMs, signal, (batch, limit) =>
+      this.#link.find(batch, limit),
+    );
+  }
+
+  /** Copies an object that was found; `into` must have its length. */
+  async read(
+    object: StoredObject,
+    into: Buffer,
+    { signal, timeoutMs = this.#timeouts.transferMs }: CallOptions = {},
+  ): Promise<ReadOutcome> {
+    if (into.length !== object.byteCount) {
+      const reason = `${into.length} bytes of memory for an object of ${object.byteCount}`;
+      throw new Fault('INVALID_ARGUMENT', reason);
+    }
+    const outcome = await this.#operations.run('read', timeoutMs, signal, (limit) =>
+      this.#reader.read(object, into, limit),
+    );
+    return outcome ?? 'failed';
+  }
+
+  /** Finds and reads at once, into memory the caller gives once the size is known, null to skip. */
+  async getInto(
+    entries: readonly { readonly key: string; into(byteCount: number): Buffer | null }[],
+    options: CallOptions = {},
+  ): Promise<(Buffer | null)[]> {
+    const objects = await this.find(
+      entries.map(({ key }) => key),
+      options,
+    );
+    return Promise.all(
+      entries.map(async (entry, index) => {
+        const object = objects[index] ?? null;
+        const into = object === null ? null : entry.into(object.byteCount);
+        if (object === null || into === null) return null;
+        return (await this.read(object, into, options)) === 'read' ? into : null;
+      }),
+    );
+  }
+
+  /** A copy in fresh memory; null when it is not to be had, or longer than `byteCountMax`. */
+  async get(key: string, byteCountMax: number, options: CallOptions = {}): Promise<Buffer | null> {
+    const into = (byteCount: number) =>
+      byteCount > byteCountMax ? null : Buffer.allocUnsafe(byteCount);
+    const [value = null] = await this.getInto([{ key, into }], options);
+    return value;
+  }
+
+  /** Whether complete objects are there, which leases them; null when that could not be asked. */
+  async exist(
+    keys: readonly string[],
+    { signal, timeoutMs = this.#timeouts.lookupMs }: CallOptions = {},
+  ): Promise<(boolean | null)[]> {
+    return this.#ask('exist', keys, timeoutMs, signal, (batch, limit) =>
+      this.#link.existKeys(batch, limit),
+    );
+  }
+
+  /** `force` removes what others hold leases on too. */
+  async remove(
+    key: string,
+    options: CallOptions & { readonly force?: boolean } = {},
+  ): Promise<RemoveOutcome> {
+    const [outcome = 'failed'] = await this.removeBatch([key], options);
+    return outcome;
+  }
+
+  async removeBatch(
+    keys: readonly string[],
+    options: CallOptions & { readonly force?: boolean } = {},
+  ): Promise<RemoveOutcome[]> {
+    const { signal, timeoutMs = this.#timeouts.controlMs, force = false } = options;
+    const outcomes = await this.#ask('remove', keys, timeoutMs, signal, (batch, limit) =>
+      this.#link.remove(batch, force, limit),
+    );
+    return outcomes.map((outcome) => outcome ?? 'failed');
+  }
+
+  /** How many objects were removed; null when the master could not be asked. */
+  async removeAll(
+    options: CallOptions & { readonly force?: boolean } = {},
+  ): Promise<number | null> {
+    const { signal, timeoutMs = this.#timeouts.controlMs, force = false } = options;
+    if (!this.reachable) return null;
+    return this.#operations.run('remove', timeoutMs, signal, (limit) =>
+      this.#link.removeAll(force, limit),
+    );
+  }
+
+  checkInvariants(): void {
+    this.#life.checkInvariants();
+    this.#staging.checkInvariants();
+    if (this.#operations.runningCount > 0) return;
+    if (this.#staging.lentByteCount > 0 || this.#writer.puttingCount > 0) {
+      throw new Error('a store client at rest holds no staging memory and no keys');
+    }
+  }
+
+  async #ask<T>(
+    what: string,
+    keys: readonly string[],
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+    ask: (batch: readonly string[], limit: AbortSignal) => Promise<readonly (T | null)[] | null>,
+  ): Promise<(T | null)[]> {
+    for (const key of keys) checkKey(key);
+    const nothing = () => keys.map(() => null);
+    if (!this.reachable) return nothing();
+    const answers = await this.#operations.run(what, timeoutMs, signal, (limit) =>
+      Promise.all(
+        batchesOf(keys).map(async (batch) => (await ask(batch, limit)) ?? batch.map(() => null)),
+      ),
+    );
+    return answers?.flat() ?? nothing();
+  }
+
+  /** Shared memory where there is room for it, else memory of this process, reached over TCP. */
+  #allocate({ byteCount, shared }: { byteCount: number; shared: boolean }): Memory {
+    const label = 'the store segment';
+    if (!shared) return allocateMemory({ byteCount, shared, label });
+    try {
+      return allocateMemory({ byteCount, shared, label });
+    } catch (error) {
+      if (!Fault.has(error, 'NO_SPACE', 'UNSUPPORTED')) throw error;
+      this.#options.logger.warn('store.no_shared_memory', { reason: error.message });
+      return allocateMemory({ byteCount, shared: false, label });
+    }
+  }
+
+  /** Performs what the life cycle asks for, until it ends. */
+  async #live(): Promise<void> {
+    const { clock } = this.#options;
+    for (;;) {
+      const step = this.#life.next();
+      if (step.act === 'end') return;
+      this.#wake = new AbortController();
+      if (step.delayMs > 0) await sleep(clock, step.delayMs, this.#wake.signal);
+      if (!this.#life.isCurrent(step)) continue;
+      if (step.act === 'mount' || step.act === 'remount') await this.#published();
+      // An unmount is what a stop waits for; everything else a stop cuts short.
+      const parent = step.act === 'unmount' ? undefined : this.#wake.signal;
+      using limit = deadline(clock, this.#timeouts.controlMs, step.act, parent);
+      this.#life.settle(step, await this.#perform(step.act, limit.signal));
+    }
+  }
+
+  /**
+   * Peers should find the segment before they are sent to it. Without metadata it is mounted all the
+   * same: this process reaches its own memory, and peers that knew it still do.
+   */
+  async #published(): Promise<void> {
+    const { clock, engine, logger } = this.#options;
+    using limit = deadline(clock, this.#timeouts.controlMs, 'publication', this.#wake.signal);
+    await engine.published(limit.signal).catch((error: unknown) => {
+      logger.warn('store.segment_unpublished', { reason: String(error) });
+    });
+  }
+
+  #perform(act: LifeStep['act'], signal: AbortSignal): Promise<LifeOutcome> {
+    const segment = this.#segment;
+    if (act === 'greet') return this.#link.greet(signal);
+    if (act === 'ping') return this.#link.ping(signal);
+    if (segment === null) throw new Error(`${act} needs a segment`);
+    if (act === 'mount') return this.#link.mount(segment, signal);
+    if (act === 'remount') return this.#link.remount(segment, signal);
+    return this.#link.unmount(segment.id, signal);
+  }
+}
+
+function checkKey(key: string): void {
+  const byteCount = Buffer.byteLength(key);
+  if (byteCount < 1 || byteCount > keyByteCountMax) {
+    throw new Fault(
+      'INVALID_ARGUMENT',
+      `a key has 1 to ${keyByteCountMax} bytes, not ${byteCount}`,
+    );
+  }
+}
+
+function batchesOf<T>(items: readonly T[]): (readonly T[])[] {
+  const batches: (readonly T[])[] = [];
+  for (let at = 0; at < items.length; at += batchKeyCountMax) {
+    batches.push(items.slice(at, at + batchKeyCountMax));
+  }
+  return batches;
+}
+
+/** What Mooncake's clients call their host; nothing where the name says nothing about it. */
+function hostIdOf(localHostname: string): string {
+  const match = /^(?:\[([^\]]+)\]|([^:]*))(?::\d+)?$/.exec(localHostname);
+  const host = match?.[1] ?? match?.[2] ?? localHostname;
+  return ['', 'localhost', '127.0.0.1', '0.0.0.0', '::1', '::'].includes(host) ? '' : host;
+}
