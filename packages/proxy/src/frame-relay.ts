@@ -12,8 +12,8 @@ export interface Relayed {
   readonly ended: boolean;
 }
 
-const lfBoundary = Buffer.from('\n\n');
-const crlfBoundary = Buffer.from('\r\n\r\n');
+const lfBoundary = Buffer.of(0x0a, 0x0a);
+const crlfBoundary = Buffer.of(0x0d, 0x0a, 0x0d, 0x0a);
 const tokenIdsName = '"token_ids":[';
 const promptTokenIdsName = '"prompt_token_ids":[';
 const roleMember = '"role":"assistant"';

@@ -81,8 +81,8 @@ export const proxyOptions = {
   },
   probeMs: { schema: milliseconds('probeMs'), doc: 'Milliseconds that a health probe may take.' },
   shutdownTimeout: {
-    schema: optionTypes.milliseconds.default(30_000),
-    doc: 'Milliseconds that running requests get to finish when the proxy is told to stop.',
+    schema: z.coerce.number().nonnegative().default(30),
+    doc: 'Seconds that running requests get to finish after SIGTERM.',
   },
 } as const satisfies Options;
 
