@@ -2,6 +2,7 @@ import { assert, Ending, Fault, type Service, sleep } from '@tsukimi/base';
 import type { LlamaContext, SequenceLayout } from '@tsukimi/llama';
 import { type PlannedRows, type RequestId, Scheduler, type StepPlan } from './core/scheduler.ts';
 import type { EngineOptions, EngineStats } from './engine-options.ts';
+import { fillBatch } from './fill-batch.ts';
 import type { GenerationEvent, GenerationRequest } from './generation.ts';
 import { type Finish, GenerationTask } from './generation-task.ts';
 import { PrefixExchange, type Saving } from './prefix-exchange.ts';
@@ -56,7 +57,7 @@ export class Engine implements Service {
       slots: slotCount,
       cellsPerSlot: contextLength,
       threads,
-      // Each slot may get one more row than planned, see `#fill`.
+      // Each slot may get one more row than planned, see `fillBatch`.
       batchTokens: (prefillBudget ?? 256) + slotCount,
     });
     try {
@@ -199,9 +200,9 @@ export class Engine implements Service {
   }
 
   async #compute(context: LlamaContext, rows: readonly PlannedRows[]): Promise<void> {
-    const outputRows = this.#fill(context, rows);
+    const filled = fillBatch(context.batch, rows, (id) => this.#task(id).tokens);
     try {
-      await context.decode(outputRows.rowCount);
+      await context.decode(filled.rowCount);
     } catch (error) {
       this.#options.logger.error('engine.step_failed', { reason: String(error) });
       for (const { id } of rows) this.#fail(context, id, error);
@@ -216,7 +217,7 @@ export class Engine implements Service {
       // What is known, since it was produced elsewhere, is computed but not sampled again.
       if (!output || from + count < task.tokens.length) continue;
       assert(task.sampler !== null, 'a task in a slot has a sampler');
-      const row = outputRows.rowOf[index] as number;
+      const row = filled.lastRows[index] as number;
       sampled.set(id, task.sampler.sample(context, row, task.outputCount));
     }
     for (const entry of rows) {
@@ -253,28 +254,6 @@ export class Engine implements Service {
       this.#scheduler.release(id);
       await this.#deliver(context, task, token);
     });
-  }
-
-  /** Gives every prompt an even number of rows, with one behind its end whose cell is removed again: see `decode`. */
-  #fill(
-    { batch }: LlamaContext,
-    rows: readonly PlannedRows[],
-  ): { rowCount: number; rowOf: number[] } {
-    const rowOf: number[] = [];
-    let row = 0;
-    for (const { id, slot, kind, from, count, output } of rows) {
-      const { tokens } = this.#task(id);
-      const filledCount = kind === 'prefill' ? count + (count % 2) : count;
-      for (let index = 0; index < filledCount; index++, row++) {
-        const last = index === count - 1;
-        batch.tokens[row] = index < count ? (tokens[from + index] as number) : 0;
-        batch.positions[row] = from + index;
-        batch.sequences[row] = slot;
-        batch.outputs[row] = output && last ? 1 : 0;
-        if (last) rowOf.push(row);
-      }
-    }
-    return { rowCount: row, rowOf };
   }
 
   #admit(): void {

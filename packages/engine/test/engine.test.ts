@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { SeededRandom, SystemClock, silentLogger } from '@tsukimi/base';
-import { KoffiLlamaBackend, type LlamaModel } from '@tsukimi/llama';
+import { type ContextOptions, KoffiLlamaBackend, type LlamaModel } from '@tsukimi/llama';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   Engine,
@@ -294,6 +294,41 @@ describe('Engine steps', () => {
     expect(streaming.every(({ rows }) => rows[0]?.kind === 'decode')).toBe(true);
     await Promise.all(arriving);
     expect(engine.stats().prefillTokenCount).toBe(engine.stats().promptTokenCount);
+  });
+
+  it('fail only the requests that they computed', async () => {
+    let failing = false;
+    const flaky = new Proxy(model, {
+      get(target, name) {
+        if (name !== 'openContext') {
+          const value: unknown = Reflect.get(target, name, target);
+          return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+        }
+        return (options: ContextOptions) => {
+          const context = target.openContext(options);
+          const decode = context.decode.bind(context);
+          context.decode = (rowCount) => {
+            if (!failing) return decode(rowCount);
+            failing = false;
+            return Promise.reject(new Error('out of memory'));
+          };
+          return context;
+        };
+      },
+    });
+    const engine = await startEngine({ model: flaky, slotCount: 1 });
+    const broken = engine.generate(requestOf('Once', { maxTokens: 500 }), { signal: never });
+    const waiting = generate(engine, requestOf('Once upon a time'));
+    await expect(async () => {
+      let first = true;
+      for await (const event of broken) {
+        expect(isEnd(event)).toBe(false);
+        if (first) failing = true;
+        first = false;
+      }
+    }).rejects.toMatchObject({ code: 'INTERNAL' });
+    await expect(waiting).resolves.toMatchObject({ end: { finishReason: 'length' } });
+    expect(engine.stats()).toMatchObject({ failedCount: 1, runningCount: 0 });
   });
 
   it('go on for others when a prefix store hangs or throws', async () => {

@@ -24,6 +24,5 @@ export {
   type SequenceChunk,
   type SequenceLayout,
   type SequencePart,
-  sequenceCellCount,
   stateByteCount,
 } from './sequence-state.ts';

@@ -93,11 +93,6 @@ export function chunkByteCount(layout: SequenceLayout, cells: number): number {
   return layout.cellByteCount * cells;
 }
 
-/** How many cells an exported sequence holds. */
-export function sequenceCellCount(state: Buffer): number {
-  return readHead(state)?.cells ?? 0;
-}
-
 /** Whether the state has this layout and its cells are in order: what a cut relies on. */
 export function matchesLayout(state: Buffer, streams: number, layout: SequenceLayout): boolean {
   const own = parseSequenceState(state, streams);

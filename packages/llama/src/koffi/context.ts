@@ -7,7 +7,7 @@ import { UseGuard } from './guard.ts';
 import { KoffiSamplerChain } from './sampler-chain.ts';
 import type { ContextPointer, MemoryPointer, ModelPointer } from './structs.ts';
 
-/** Below this a state is copied in less time than a round trip through another thread takes. */
+/** Up to this a state is copied in about the time of a round trip through another thread: 0.1 ms. */
 const synchronousByteCountMax = 1 << 20;
 /** `llama_n_ctx_seq` is rounded up to this. */
 const cellGranularity = 256;
