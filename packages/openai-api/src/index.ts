@@ -22,6 +22,7 @@ export {
   type ChatMessage,
   type ChatRequest,
   type CompletionRequest,
+  completionMaxTokensDefault,
   type GenerationRequest,
   parseChatRequest,
   parseCompletionRequest,

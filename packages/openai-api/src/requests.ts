@@ -18,12 +18,11 @@ export interface RequestedSampling {
 /** A checked request: what to generate and how the client wants it told. */
 export interface GenerationRequest {
   readonly model: string;
-  /** null leaves it to the length of the context. */
+  /** null when the client named none: `completionMaxTokensDefault`, or what fits the context. */
   readonly maxTokens: number | null;
   readonly minTokens: number;
   readonly sampling: RequestedSampling;
   readonly stop: readonly string[];
-  readonly stopTokenIds: readonly number[];
   readonly ignoreEos: boolean;
   /** Requests with different salts never share KV. */
   readonly salt: string;
@@ -117,14 +116,14 @@ const chatSchema = z.object({
   chat_template_kwargs: optional(z.record(z.string(), z.unknown()), {}),
 });
 
-/** OpenAI's and vLLM's limit for a completion that names none. */
-const completionMaxTokensDefault = 16;
+/** OpenAI's and vLLM's limit for a completion that names none; a chat may fill its context. */
+export const completionMaxTokensDefault = 16;
 
 /** Reads the body of `/v1/completions`. Any fault names the field in `details.param`. */
 export function parseCompletionRequest(body: unknown): CompletionRequest {
   const fields = parseGeneration(completionSchema, body);
   return {
-    ...generation(fields, fields.max_tokens ?? completionMaxTokensDefault),
+    ...generation(fields, fields.max_tokens),
     prompt: fields.prompt,
   };
 }
@@ -248,7 +247,6 @@ function generation(fields: CommonFields, maxTokens: number | null): GenerationR
       logitBias: fields.logit_bias,
     },
     stop: fields.stop,
-    stopTokenIds: fields.stop_token_ids,
     ignoreEos: fields.ignore_eos,
     salt: fields.cache_salt,
     addSpecialTokens: fields.add_special_tokens,

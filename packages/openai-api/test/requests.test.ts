@@ -27,7 +27,7 @@ describe('parseCompletionRequest', () => {
     const request = parseCompletionRequest({ ...completion, temperature: null, stop: null });
     expect(request).toMatchObject({
       prompt: 'Once',
-      maxTokens: 16,
+      maxTokens: null,
       stream: false,
       stop: [],
       salt: '',
@@ -50,7 +50,6 @@ describe('parseCompletionRequest', () => {
         top_k: -1,
         seed: -7,
         stop: 'END',
-        stop_token_ids: [9],
         logit_bias: { 50: -100 },
         ignore_eos: true,
         cache_salt: 'tenant',
@@ -71,7 +70,6 @@ describe('parseCompletionRequest', () => {
       minTokens: 2,
       includeUsage: true,
       stop: ['END'],
-      stopTokenIds: [9],
       ignoreEos: true,
       salt: 'tenant',
       returnTokenIds: true,
@@ -97,7 +95,7 @@ describe('parseCompletionRequest', () => {
     ['min_p', 1.5],
     ['max_tokens', 0],
     ['max_tokens', 1.5],
-    ['min_tokens', 17],
+    ['min_tokens', -1],
     ['presence_penalty', 3],
     ['frequency_penalty', -2.5],
     ['repetition_penalty', 0],
@@ -122,6 +120,12 @@ describe('parseCompletionRequest', () => {
     expect(found.message).toContain(field);
   });
 
+  it('refuses more tokens at least than at most', () => {
+    expect(
+      refusal(() => parseCompletionRequest({ ...completion, max_tokens: 3, min_tokens: 4 })),
+    ).toMatchObject({ param: 'min_tokens' });
+  });
+
   it.each([
     ['n', 2],
     ['best_of', 2],
@@ -130,6 +134,7 @@ describe('parseCompletionRequest', () => {
     ['suffix', 'end'],
     ['response_format', { type: 'json_object' }],
     ['prompt_logprobs', 1],
+    ['stop_token_ids', [9]],
   ])('says that %s is not supported here', (param, value) => {
     const found = refusal(() => parseCompletionRequest({ ...completion, [param]: value }));
     expect(found).toMatchObject({ status: 400, param });

@@ -1,0 +1,128 @@
+import { readFileSync } from 'node:fs';
+import { type Address, Fault, parseAddress, parseByteSize } from '@tsukimi/base';
+import { parseMetadataUrl } from '@tsukimi/metadata';
+import { z } from 'zod';
+
+/** The `mooncake.json` of the guide, checked. One file serves all instances of a node. */
+export interface MooncakeConfig {
+  /** Without a port: every process takes one of its own. */
+  readonly localHostname: string;
+  readonly metadataUrl: URL;
+  readonly masterAddress: Address;
+  /** Memory that a storing instance lends to the store. */
+  readonly globalSegmentByteCount: number;
+  /** One sentence for each thing in it that means something else here, or nothing. */
+  readonly notices: readonly string[];
+}
+
+export const globalSegmentByteCountDefault = 256 * 2 ** 20;
+
+const fileByteCountMax = 2 ** 20;
+
+const byteSize = z
+  .union([z.number().int().nonnegative(), z.string()])
+  .transform((size) => parseByteSize(size))
+  .refine((size) => size !== null, 'is not a size such as 268435456 or "256mb"')
+  .transform((size) => size as number);
+
+const schema = z.looseObject({
+  local_hostname: z.string().min(1),
+  metadata_server: z.string().min(1),
+  master_server_address: z.string().min(1),
+  protocol: z.enum(['tcp', 'rdma'], { error: 'must be "tcp" or "rdma"' }).default('tcp'),
+  device_name: z.string().nullable().default(''),
+  global_segment_size: byteSize.default(globalSegmentByteCountDefault),
+  local_buffer_size: byteSize.optional(),
+});
+
+/** Reads the file. Every fault names the path, and the field where one is at fault. */
+export function readMooncakeConfig(path: string): MooncakeConfig {
+  const refuse = (reason: string) =>
+    new Fault('INVALID_ARGUMENT', `MOONCAKE_CONFIG_PATH: ${path}: ${reason}`);
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw refuse(`cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)})`);
+  }
+  if (text.length > fileByteCountMax) throw refuse(`is larger than ${fileByteCountMax} bytes`);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw refuse(`is not JSON: ${(error as Error).message}`);
+  }
+  return parseMooncakeConfig(value, refuse);
+}
+
+function parseMooncakeConfig(value: unknown, refuse: (reason: string) => Fault): MooncakeConfig {
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) {
+    const reasons = parsed.error.issues.map((issue) => {
+      const field = issue.path.join('.');
+      const missing =
+        field !== '' && (value as Record<string, unknown> | null)?.[field] === undefined;
+      return field === '' ? issue.message : `${field}: ${missing ? 'is missing' : issue.message}`;
+    });
+    throw refuse(reasons.join('; '));
+  }
+  const {
+    local_hostname: hostname,
+    metadata_server: metadataServer,
+    master_server_address: master,
+    protocol,
+    device_name: deviceName,
+    global_segment_size: globalSegmentByteCount,
+    local_buffer_size: localBufferByteCount,
+    ...rest
+  } = parsed.data;
+  const notices: string[] = [];
+  if (protocol === 'rdma') {
+    notices.push('mooncake.json: protocol: rdma is not supported yet; TCP is used');
+  }
+  if (deviceName !== null && deviceName !== '') {
+    notices.push('mooncake.json: device_name chooses an RDMA device and means nothing here');
+  }
+  if (localBufferByteCount !== undefined) {
+    notices.push(
+      'mooncake.json: local_buffer_size means nothing here: KV is copied straight to where it is used',
+    );
+  }
+  for (const field of Object.keys(rest)) {
+    notices.push(`mooncake.json: ${field} is unknown and ignored`);
+  }
+  const withPort = /^(\[[^\]]+\]|[^:]+):\d+$/.exec(hostname);
+  if (withPort !== null) {
+    notices.push(
+      'mooncake.json: the port in local_hostname is ignored: every process takes one of its own',
+    );
+  }
+  return {
+    localHostname: (withPort?.[1] ?? hostname).replace(/^\[(.*)\]$/, '$1'),
+    metadataUrl: named(() => parseMetadataUrl(metadataServer), refuse),
+    masterAddress: named(() => parseMasterAddress(master), refuse),
+    globalSegmentByteCount,
+    notices,
+  };
+}
+
+function parseMasterAddress(text: string): Address {
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1];
+  if (scheme !== undefined) {
+    throw new Fault(
+      'INVALID_ARGUMENT',
+      `master_server_address: "${text}" finds the master through ${scheme}, which is not supported; use the master's host:port, like 127.0.0.1:50051`,
+    );
+  }
+  return parseAddress(text, 'master_server_address');
+}
+
+/** Puts the file's path in front of what a field's own parser has to say. */
+function named<T>(parse: () => T, refuse: (reason: string) => Fault): T {
+  try {
+    return parse();
+  } catch (error) {
+    if (Fault.has(error, 'INVALID_ARGUMENT')) throw refuse(error.message);
+    throw error;
+  }
+}

@@ -1,0 +1,85 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readMooncakeConfig } from '../src/mooncake-config.ts';
+
+const guide = {
+  local_hostname: '192.168.0.137',
+  metadata_server: 'http://192.168.0.137:8080/metadata',
+  protocol: 'tcp',
+  device_name: '',
+  master_server_address: '192.168.0.137:50001',
+};
+
+describe('readMooncakeConfig', () => {
+  let directory: string;
+  let path: string;
+
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'tsukimi-config-'));
+    path = join(directory, 'mooncake.json');
+  });
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  const read = (content: unknown) => {
+    writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
+    return readMooncakeConfig(path);
+  };
+
+  it("reads the guide's five fields", () => {
+    const config = read(guide);
+    expect(config).toMatchObject({
+      localHostname: '192.168.0.137',
+      masterAddress: { host: '192.168.0.137', port: 50001 },
+      globalSegmentByteCount: 256 * 2 ** 20,
+      notices: [],
+    });
+    expect(config.metadataUrl.href).toBe('http://192.168.0.137:8080/metadata');
+  });
+
+  it('takes sizes as numbers and in words', () => {
+    expect(read({ ...guide, global_segment_size: '4gb' }).globalSegmentByteCount).toBe(2 ** 32);
+    expect(read({ ...guide, global_segment_size: 0 }).globalSegmentByteCount).toBe(0);
+  });
+
+  it('says in one line each what means something else here', () => {
+    const { notices, localHostname } = read({
+      ...guide,
+      local_hostname: 'node-a:12345',
+      protocol: 'rdma',
+      device_name: 'mlx5_0',
+      local_buffer_size: '1gb',
+      colour: 'blue',
+    });
+    expect(localHostname).toBe('node-a');
+    for (const field of ['rdma', 'device_name', 'local_buffer_size', 'colour', 'local_hostname']) {
+      expect(notices.filter((notice) => notice.includes(field)).length, field).toBe(1);
+    }
+  });
+
+  it.each([
+    ['metadata_server', 'etcd://127.0.0.1:2379'],
+    ['metadata_server', 'redis://127.0.0.1:6379'],
+    ['metadata_server', '127.0.0.1:2379'],
+    ['metadata_server', 'P2PHANDSHAKE'],
+    ['metadata_server', undefined],
+    ['master_server_address', 'etcd://127.0.0.1:2379'],
+    ['master_server_address', 'somewhere'],
+    ['master_server_address', 50051],
+    ['local_hostname', ''],
+    ['protocol', 'carrier-pigeon'],
+    ['global_segment_size', 'plenty'],
+    ['global_segment_size', -1],
+  ])('names path and field when %s is %j', (field, value) => {
+    const attempt = () => read({ ...guide, [field]: value });
+    expect(attempt).toThrow(path);
+    expect(attempt).toThrow(field);
+  });
+
+  it('names the path when the file is missing, not JSON or not an object', () => {
+    expect(() => readMooncakeConfig(join(directory, 'none.json'))).toThrow(/none\.json.*ENOENT/);
+    expect(() => read('{"local')).toThrow(/mooncake\.json: is not JSON/);
+    expect(() => read([])).toThrow(path);
+  });
+});
