@@ -1,1 +1,15 @@
-export {};
+/**
+ * The master: which objects exist, where their copies lie, who may read, write and remove them, and
+ * which must go. `MasterCore` decides, `createMaster` puts servers around it.
+ */
+export { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
+export {
+  type KeyMatcher,
+  MasterCore,
+  type MasterCoreOptions,
+  type SegmentView,
+  type Sweep,
+} from './core/master-core.ts';
+export { matchKeys } from './key-matcher.ts';
+export { assembleMaster, createMaster, type Master, type MasterPorts } from './master.ts';
+export { type MasterOptions, masterOptions } from './options.ts';

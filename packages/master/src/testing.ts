@@ -1,10 +1,10 @@
 /** Test aids: a core with time that moves when told, and requests with every field filled in. */
 import { SeededRandom } from '@tsukimi/base';
 import { FakeClock } from '@tsukimi/base/testing';
+import type { ReplicateConfig, Segment, Uuid } from '@tsukimi/wire';
 import { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
 import { MasterCore } from './core/master-core.ts';
 import { matchKeys } from './key-matcher.ts';
-import type { ReplicateConfig, Segment, Uuid } from './wire-stub.ts';
 
 export function coreForTests(options: Partial<CoreOptions> = {}): {
   readonly core: MasterCore;

@@ -1,15 +1,16 @@
 import {
   ErrorCode,
+  type ErrorName,
   type Expected,
   type GetReplicaListResponse,
   type ReplicaDescriptor,
   ReplicaStatus,
-} from '../wire-stub.ts';
+} from '@tsukimi/wire';
 import type { Replica, StoredObject } from './stored-object.ts';
 
-export const done: Expected<void> = Object.freeze({ ok: undefined });
+export const done: Expected<undefined> = Object.freeze({ ok: undefined });
 
-export function failed(name: keyof typeof ErrorCode): { readonly error: number } {
+export function failed(name: ErrorName): { readonly error: number } {
   return { error: ErrorCode[name] };
 }
 

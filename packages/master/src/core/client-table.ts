@@ -1,5 +1,5 @@
 import { assert } from '@tsukimi/base';
-import type { Uuid } from '../wire-stub.ts';
+import type { Uuid } from '@tsukimi/wire';
 import type { MountedSegment } from './segment-table.ts';
 
 /** Somebody who mounts segments or pings. Whoever does neither is unknown, and may still read and write. */

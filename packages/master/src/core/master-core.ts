@@ -6,7 +6,7 @@ import type {
   ReplicateConfig,
   Segment,
   Uuid,
-} from '../wire-stub.ts';
+} from '@tsukimi/wire';
 import { answerFor, done, failed } from './answers.ts';
 import { ClientTable } from './client-table.ts';
 import type { CoreOptions } from './core-options.ts';
@@ -17,6 +17,7 @@ import { ObjectWriter } from './object-writer.ts';
 import { type ExpiredClient, SegmentRules } from './segment-rules.ts';
 import { type MountedSegment, SegmentTable } from './segment-table.ts';
 import type { StoredObject } from './stored-object.ts';
+import type { BatchPlace } from './write-rules.ts';
 
 /**
  * Picks the keys in which a pattern occurs; null when it is no pattern or takes too long. A port,
@@ -51,6 +52,7 @@ export interface SegmentView {
 
 /** How many keys one answer to a pattern may hold. */
 const matchCountMax = 65_536;
+const single: BatchPlace = { index: 0, count: 1 };
 
 /**
  * The master's decisions, without I/O: which objects exist, where their copies lie, who may read,
@@ -144,30 +146,28 @@ export class MasterCore {
     return answerFor(object, this.#options.leaseTtlMs).replicas;
   }
 
-  findMatching(pattern: string): Expected<Map<string, readonly ReplicaDescriptor[]>> {
+  findMatching(pattern: string): Expected<(readonly [string, readonly ReplicaDescriptor[]])[]> {
     const objects = this.#matching(pattern);
     if (objects === null) return failed('INVALID_PARAMS');
     const readable = objects.filter((object) => !this.#objects.isUnfinished(object));
     if (readable.length > matchCountMax) return failed('BUFFER_OVERFLOW');
     const nowMs = this.#clock.monotonicMs();
-    const found = new Map<string, readonly ReplicaDescriptor[]>();
-    for (const object of readable) {
+    const found = readable.map((object) => {
       this.#objects.lease(object, nowMs);
-      found.set(object.key, answerFor(object, this.#options.leaseTtlMs).replicas);
-    }
+      return [object.key, answerFor(object, this.#options.leaseTtlMs).replicas] as const;
+    });
     return { ok: found };
   }
 
-  /** `groupIndex` is the key's place in its batch: the group ids of a batch are one for each key. */
   putStart(
     writer: Uuid,
     key: string,
     byteCount: number,
     config: ReplicateConfig,
-    groupIndex = 0,
+    place: BatchPlace = single,
   ): Expected<readonly ReplicaDescriptor[]> {
     const nowMs = this.#clock.monotonicMs();
-    return this.#writer.startPut(writer, key, byteCount, config, groupIndex, nowMs);
+    return this.#writer.startPut(writer, key, byteCount, config, place, nowMs);
   }
 
   upsertStart(
@@ -175,23 +175,28 @@ export class MasterCore {
     key: string,
     byteCount: number,
     config: ReplicateConfig,
-    groupIndex = 0,
+    place: BatchPlace = single,
   ): Expected<readonly ReplicaDescriptor[]> {
     const nowMs = this.#clock.monotonicMs();
-    return this.#writer.startUpsert(writer, key, byteCount, config, groupIndex, nowMs);
+    return this.#writer.startUpsert(writer, key, byteCount, config, place, nowMs);
   }
 
   /** Ends a put or an upsert. */
-  putEnd(writer: Uuid, key: string, checksum: bigint | null, replicaType: number): Expected<void> {
+  putEnd(
+    writer: Uuid,
+    key: string,
+    checksum: bigint | null,
+    replicaType: number,
+  ): Expected<undefined> {
     return this.#writer.end(writer, key, checksum, replicaType, this.#clock.monotonicMs());
   }
 
   /** Takes back a put or an upsert. */
-  putRevoke(writer: Uuid, key: string, replicaType: number): Expected<void> {
+  putRevoke(writer: Uuid, key: string, replicaType: number): Expected<undefined> {
     return this.#writer.revoke(writer, key, replicaType);
   }
 
-  remove(key: string, force: boolean): Expected<void> {
+  remove(key: string, force: boolean): Expected<undefined> {
     const object = this.#objects.get(key);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
     const refusal = this.#refusalToRemove(object, force, this.#clock.monotonicMs());
@@ -228,23 +233,23 @@ export class MasterCore {
     });
   }
 
-  mountSegment(segment: Segment, clientId: Uuid): Expected<void> {
+  mountSegment(segment: Segment, clientId: Uuid): Expected<undefined> {
     return this.#segmentRules.mount(segment, clientId, this.#clock.monotonicMs());
   }
 
-  remountSegments(segments: readonly Segment[], clientId: Uuid): Expected<void> {
+  remountSegments(segments: readonly Segment[], clientId: Uuid): Expected<undefined> {
     return this.#segmentRules.remount(segments, clientId, this.#clock.monotonicMs());
   }
 
   /** A client that unmounts the last of its own segments is going: its unfinished puts go with it. */
-  unmountSegment(segmentId: Uuid, clientId: Uuid): Expected<void> {
+  unmountSegment(segmentId: Uuid, clientId: Uuid): Expected<undefined> {
     if (this.#segmentRules.unmount(segmentId) === clientId) {
       this.#writer.reclaimFrom(new Set([clientId]));
     }
     return done;
   }
 
-  unmountSegmentGracefully(segmentId: Uuid, clientId: Uuid, graceMs: number): Expected<void> {
+  unmountSegmentGracefully(segmentId: Uuid, clientId: Uuid, graceMs: number): Expected<undefined> {
     const nowMs = this.#clock.monotonicMs();
     return this.#segmentRules.unmountGracefully(segmentId, clientId, graceMs, nowMs);
   }

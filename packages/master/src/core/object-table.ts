@@ -1,5 +1,5 @@
 import { assert } from '@tsukimi/base';
-import type { Uuid } from '../wire-stub.ts';
+import type { Uuid } from '@tsukimi/wire';
 import { DueHeap } from './due-heap.ts';
 import { EvictionOrder } from './eviction-order.ts';
 import { ObjectList } from './object-list.ts';

@@ -4,7 +4,7 @@ import {
   ReplicaType,
   type ReplicateConfig,
   type Uuid,
-} from '../wire-stub.ts';
+} from '@tsukimi/wire';
 import { describeReplica, done, failed } from './answers.ts';
 import type { CoreOptions } from './core-options.ts';
 import type { Counters } from './counters.ts';
@@ -12,7 +12,7 @@ import type { Evictor } from './evictor.ts';
 import type { ObjectTable } from './object-table.ts';
 import type { SegmentTable } from './segment-table.ts';
 import type { Replica, StoredObject } from './stored-object.ts';
-import { planWrite, type WritePlan } from './write-rules.ts';
+import { type BatchPlace, planWrite, type WritePlan } from './write-rules.ts';
 
 type Started = Expected<readonly ReplicaDescriptor[]>;
 
@@ -46,10 +46,10 @@ export class ObjectWriter {
     key: string,
     byteCount: number,
     config: ReplicateConfig,
-    groupIndex: number,
+    place: BatchPlace,
     nowMs: number,
   ): Started {
-    const plan = planWrite(key, byteCount, config, groupIndex, this.#options);
+    const plan = planWrite(key, byteCount, config, place, this.#options);
     if ('error' in plan) return plan;
     const present = this.#objects.get(key);
     if (present !== undefined && !this.#mayBeTakenOver(present, nowMs)) {
@@ -63,10 +63,10 @@ export class ObjectWriter {
     key: string,
     byteCount: number,
     config: ReplicateConfig,
-    groupIndex: number,
+    place: BatchPlace,
     nowMs: number,
   ): Started {
-    const plan = planWrite(key, byteCount, config, groupIndex, this.#options);
+    const plan = planWrite(key, byteCount, config, place, this.#options);
     if ('error' in plan) return plan;
     const present = this.#objects.get(key);
     if (present === undefined) return this.#start(writer, key, byteCount, plan, undefined, nowMs);
@@ -93,7 +93,7 @@ export class ObjectWriter {
     checksum: bigint | null,
     replicaType: number,
     nowMs: number,
-  ): Expected<void> {
+  ): Expected<undefined> {
     const object = this.#objects.get(key);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
     if (object.writer !== writer) return failed('ILLEGAL_CLIENT');
@@ -104,7 +104,7 @@ export class ObjectWriter {
   }
 
   /** Takes back a put or an upsert that has not ended. */
-  revoke(writer: Uuid, key: string, replicaType: number): Expected<void> {
+  revoke(writer: Uuid, key: string, replicaType: number): Expected<undefined> {
     const object = this.#objects.get(key);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
     if (object.writer !== writer) return failed('ILLEGAL_CLIENT');

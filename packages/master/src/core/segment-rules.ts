@@ -1,10 +1,4 @@
-import {
-  ClientStatus,
-  type Expected,
-  type Segment,
-  SegmentStatus,
-  type Uuid,
-} from '../wire-stub.ts';
+import { ClientStatus, type Expected, type Segment, SegmentStatus, type Uuid } from '@tsukimi/wire';
 import { done, failed } from './answers.ts';
 import type { Client, ClientTable } from './client-table.ts';
 import type { CoreOptions } from './core-options.ts';
@@ -44,7 +38,7 @@ export class SegmentRules {
     return client?.isRemounted === true ? ClientStatus.OK : ClientStatus.NEED_REMOUNT;
   }
 
-  mount(segment: Segment, clientId: Uuid, nowMs: number): Expected<void> {
+  mount(segment: Segment, clientId: Uuid, nowMs: number): Expected<undefined> {
     if (!isMountable(segment)) return failed('INVALID_PARAMS');
     const present = this.#segments.get(segment.id);
     if (present !== undefined) {
@@ -58,7 +52,7 @@ export class SegmentRules {
   }
 
   /** The client says which segments it has: all of them are mounted afterwards, or none. */
-  remount(segments: readonly Segment[], clientId: Uuid, nowMs: number): Expected<void> {
+  remount(segments: readonly Segment[], clientId: Uuid, nowMs: number): Expected<undefined> {
     const known = this.#clients.get(clientId);
     if (known?.isRemounted === true) return done;
     const missing = new Map<Uuid, Segment>();
@@ -94,7 +88,7 @@ export class SegmentRules {
     clientId: Uuid,
     graceMs: number,
     nowMs: number,
-  ): Expected<void> {
+  ): Expected<undefined> {
     const client = this.#clients.get(clientId);
     if (client === undefined || client.segments.size === 0) return failed('SEGMENT_NOT_FOUND');
     const segment = this.#segments.get(segmentId);

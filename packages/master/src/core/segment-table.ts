@@ -1,5 +1,5 @@
 import { assert, below, type Random, SeededRandom } from '@tsukimi/base';
-import { type Segment, SegmentStatus, type Uuid } from '../wire-stub.ts';
+import { type Segment, SegmentStatus, type Uuid } from '@tsukimi/wire';
 import { OffsetAllocator } from './allocator.ts';
 import { type Due, DueHeap } from './due-heap.ts';
 import type { Replica } from './stored-object.ts';

@@ -1,4 +1,4 @@
-import type { GetReplicaListResponse, Uuid } from '../wire-stub.ts';
+import type { GetReplicaListResponse, Uuid } from '@tsukimi/wire';
 import type { Block } from './allocator.ts';
 import type { Due } from './due-heap.ts';
 import type { ObjectList } from './object-list.ts';

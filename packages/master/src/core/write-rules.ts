@@ -1,4 +1,4 @@
-import { ErrorCode, type ReplicateConfig, SoftPinAction } from '../wire-stub.ts';
+import { ErrorCode, type ReplicateConfig, SoftPinAction } from '@tsukimi/wire';
 import type { CoreOptions } from './core-options.ts';
 
 /** What a write asks for, in our terms. */
@@ -13,12 +13,18 @@ export interface WritePlan {
   readonly groupId: string | null;
 }
 
-/** Checks what does not depend on the state. `groupIndex` is the key's place in its batch. */
+/** Which write of how many in one call: the group ids of a batch are one for each key. */
+export interface BatchPlace {
+  readonly index: number;
+  readonly count: number;
+}
+
+/** Checks what does not depend on the state. */
 export function planWrite(
   key: string,
   byteCount: number,
   config: ReplicateConfig,
-  groupIndex: number,
+  place: BatchPlace,
   options: CoreOptions,
 ): WritePlan | { readonly error: number } {
   const invalid = { error: ErrorCode.INVALID_PARAMS };
@@ -26,8 +32,8 @@ export function planWrite(
   if (key === '' || key.length > options.keyLengthMax || byteCount < 1) return invalid;
   const softPinTtlMs = plannedSoftPin(config, options);
   if (softPinTtlMs === undefined) return invalid;
-  const groupId = config.groupIds === null ? null : config.groupIds[groupIndex];
-  if (groupId === undefined || (groupId ?? '').length > options.keyLengthMax) return invalid;
+  const { groupIds } = config;
+  if (groupIds !== null && groupIds.length !== place.count) return invalid;
   return {
     replicaCount: config.replicaNum,
     preferredSegments:
@@ -35,7 +41,7 @@ export function planWrite(
     hostId: config.hostId,
     hardPin: config.withHardPin,
     softPinTtlMs,
-    groupId,
+    groupId: groupIds?.[place.index] ?? null,
   };
 }
 

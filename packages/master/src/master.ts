@@ -1,0 +1,112 @@
+import { getRequestListener } from '@hono/node-server';
+import {
+  type Clock,
+  formatAddress,
+  HttpService,
+  type Logger,
+  type Random,
+  type Service,
+} from '@tsukimi/base';
+import { MetadataServer } from '@tsukimi/metadata';
+import { RpcServer } from '@tsukimi/rpc';
+import { type MasterProtocol, masterProtocol } from '@tsukimi/wire';
+import { adminApi } from './admin-api.ts';
+import { CallTallies } from './call-tallies.ts';
+import { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
+import { MasterCore } from './core/master-core.ts';
+import { masterHandlers } from './handlers.ts';
+import { Housekeeping } from './housekeeping.ts';
+import { matchKeys } from './key-matcher.ts';
+import { type MasterOptions, noticesOf } from './options.ts';
+
+export interface MasterPorts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+}
+
+export interface Master {
+  /** To be started in this order. */
+  readonly services: readonly Service[];
+  readonly core: MasterCore;
+  readonly rpc: RpcServer<MasterProtocol>;
+  readonly admin: HttpService;
+  /** What the operator should know: what is bound, who may reach it, which options do nothing. */
+  readonly notices: readonly string[];
+}
+
+/** Wires the parts of a master together; nothing runs until the services are started. */
+export function assembleMaster(options: MasterOptions, ports: MasterPorts): Master {
+  const { clock, random, logger } = ports;
+  const core = new MasterCore({ ...coreOptionsOf(options), clock, random, matchKeys });
+  const tallies = new CallTallies();
+  const housekeeping = new Housekeeping(core, clock, logger);
+  const rpc = new RpcServer<MasterProtocol>({
+    name: 'master',
+    host: options.host,
+    port: options.port,
+    protocol: masterProtocol,
+    handlers: masterHandlers({
+      core,
+      tallies,
+      onAllocated: () => housekeeping.evictSoon(),
+      onGracePeriod: (graceMs) => housekeeping.sweepAfter(graceMs),
+    }),
+    clock,
+    logger,
+  });
+  const api = adminApi({ core, tallies, logger, adminApiKey: options.adminApiKey ?? null });
+  const listen = getRequestListener(api.fetch);
+  const admin = new HttpService({
+    name: 'master admin server (--metrics_port, --metrics_host)',
+    host: options.metricsHost,
+    port: options.metricsPort,
+    listener: (request, response) => void listen(request, response),
+    connectionCountMax: 256,
+  });
+  const services: Service[] = [housekeeping, rpc, admin];
+  if (options.enableHttpMetadataServer) {
+    const { httpMetadataServerHost, httpMetadataServerPort } = options;
+    services.unshift(
+      new MetadataServer({
+        host: httpMetadataServerHost,
+        port: httpMetadataServerPort,
+        clock,
+        logger,
+      }),
+    );
+  }
+  return { services, core, rpc, admin, notices: [bindingNotice(options), ...noticesOf(options)] };
+}
+
+/** The services of a master, for a process that runs it; says in the log what they bind. */
+export function createMaster(options: MasterOptions, ports: MasterPorts): readonly Service[] {
+  const { services, notices } = assembleMaster(options, ports);
+  for (const notice of notices) ports.logger.info('master.notice', { notice });
+  return services;
+}
+
+function bindingNotice(options: MasterOptions): string {
+  const rpc = formatAddress(options);
+  const admin = formatAddress({ host: options.metricsHost, port: options.metricsPort });
+  return `RPC on ${rpc}, admin and metrics on http://${admin}; Mooncake's ports have no authentication: let only the cluster's machines reach them`;
+}
+
+function coreOptionsOf(options: MasterOptions): CoreOptions {
+  return {
+    ...defaultCoreOptions,
+    leaseTtlMs: options.defaultKvLeaseTtl,
+    clientTtlMs: options.clientTtl * 1e3,
+    putDiscardTimeoutMs: options.putStartDiscardTimeoutSec * 1e3,
+    putReleaseTimeoutMs: options.putStartReleaseTimeoutSec * 1e3,
+    softPinTtlMs: options.defaultKvSoftPinTtl,
+    softPinTtlMsMax: options.maxKvSoftPinTtl,
+    evictSoftPinned: options.allowEvictSoftPinnedObjects,
+    evictionRatio: options.evictionRatio,
+    evictionHighWatermark: options.evictionHighWatermarkRatio,
+    allocationStrategy: options.allocationStrategy,
+    objectCountMax: options.objectCountMax,
+    segmentCountMax: options.segmentCountMax,
+    clientCountMax: options.clientCountMax,
+  };
+}

@@ -1,0 +1,104 @@
+import type { CallTallies } from './call-tallies.ts';
+import type { MasterCore } from './core/master-core.ts';
+
+type Kind = 'counter' | 'gauge';
+
+/** What Prometheus reads, under the names of Mooncake's metrics; those of features we lack are absent. */
+export function metricsText(core: MasterCore, tallies: CallTallies): string {
+  return [
+    ...gauges(core),
+    ...segmentGauges(core),
+    ...counters(core),
+    ...callCounters(tallies),
+    '',
+  ].join('\n');
+}
+
+/** One line for people. */
+export function metricsSummary(core: MasterCore): string {
+  const { usedByteCount, capacityByteCount, objectCount, clientCount } = core;
+  const master = [
+    `keys=${objectCount}`,
+    `allocated_bytes=${usedByteCount}`,
+    `capacity_bytes=${capacityByteCount}`,
+    `clients=${clientCount}`,
+    `evicted_keys=${core.counters.evictedObjects}`,
+  ].join(', ');
+  return `role=leader, state=serving, service_ready=true, master={${master}}, ha={disabled}`;
+}
+
+function gauges(core: MasterCore): string[] {
+  const completeCount = core.objectCount - core.unfinishedPutCount;
+  return Object.entries({
+    master_allocated_bytes: core.usedByteCount,
+    master_total_capacity_bytes: core.capacityByteCount,
+    master_key_count: core.objectCount,
+    master_soft_pin_key_count: core.softPinnedCount,
+    master_active_clients: core.clientCount,
+    master_put_start_discarded_staging_size: core.setAsideByteCount,
+    mem_cache_nums_: completeCount,
+    tsukimi_master_unfinished_puts: core.unfinishedPutCount,
+  }).flatMap(([name, value]) => metric(name, 'gauge', value));
+}
+
+function segmentGauges(core: MasterCore): string[] {
+  const byName = new Map<string, { used: number; capacity: number }>();
+  for (const { name, usedByteCount, capacityByteCount } of core.segments()) {
+    const sum = byName.get(name) ?? { used: 0, capacity: 0 };
+    sum.used += usedByteCount;
+    sum.capacity += capacityByteCount;
+    byName.set(name, sum);
+  }
+  const labelled = (metricName: string, field: 'used' | 'capacity') => [
+    `# TYPE ${metricName} gauge`,
+    ...[...byName].map(([name, sum]) => `${metricName}{segment=${label(name)}} ${sum[field]}`),
+  ];
+  return [
+    ...labelled('segment_allocated_bytes', 'used'),
+    ...labelled('segment_total_capacity_bytes', 'capacity'),
+  ];
+}
+
+function counters({ counters: counted }: MasterCore): string[] {
+  return Object.entries({
+    master_successful_evictions_total: counted.evictionSuccesses,
+    master_attempted_evictions_total: counted.evictionAttempts,
+    master_evicted_key_count: counted.evictedObjects,
+    master_evicted_size_bytes: counted.evictedByteCount,
+    master_put_start_alloc_failures_total: counted.allocationFailures,
+    master_put_start_partial_allocations_total: counted.partialAllocations,
+    master_put_start_discard_cnt: counted.takenOver,
+    master_put_start_release_cnt: counted.released,
+    mem_cache_hit_nums_: counted.hits,
+    mem_cache_hit_bytes_total: counted.hitByteCount,
+    valid_get_nums_: counted.hits,
+    total_get_nums_: counted.lookups,
+    tsukimi_master_reclaimed_puts_total: counted.reclaimed,
+    tsukimi_master_expired_clients_total: counted.expiredClients,
+  }).flatMap(([name, value]) => metric(name, 'counter', value));
+}
+
+function callCounters({ calls, batches }: CallTallies): string[] {
+  const single = [...calls].flatMap(([name, { requests, failures }]) => [
+    ...metric(`master_${name}_requests_total`, 'counter', requests),
+    ...metric(`master_${name}_failures_total`, 'counter', failures),
+  ]);
+  const batch = [...batches].flatMap(([name, tally]) =>
+    Object.entries({
+      requests: tally.requests,
+      failures: tally.failures,
+      partial_successes: tally.partialSuccesses,
+      items: tally.items,
+      failed_items: tally.failedItems,
+    }).flatMap(([what, value]) => metric(`master_batch_${name}_${what}_total`, 'counter', value)),
+  );
+  return [...single, ...batch];
+}
+
+function metric(name: string, kind: Kind, value: number): string[] {
+  return [`# TYPE ${name} ${kind}`, `${name} ${value}`];
+}
+
+function label(value: string): string {
+  return `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
+}

@@ -1,0 +1,170 @@
+import { type Option, type OptionValues, optionTypes } from '@tsukimi/base';
+import { z } from 'zod';
+import { defaultCoreOptions } from './core/core-options.ts';
+import { allocationStrategies } from './core/segment-table.ts';
+
+const { port, count, ratio, flag } = optionTypes;
+const host = z.string().min(1);
+const seconds = z.coerce.number().positive();
+
+const unitMs: Readonly<Record<string, number>> = { '': 1, ms: 1, s: 1e3, m: 6e4, h: 3.6e6 };
+
+/** Milliseconds of `10000`, `10s`, `5m` or `1h`. */
+const duration = z
+  .string()
+  .regex(/^\d+(ms|s|m|h)?$/, 'not a time such as 10000 (milliseconds), 10s, 5m or 1h')
+  .transform((text) => Number.parseInt(text, 10) * (unitMs[text.replace(/^\d+/, '')] as number));
+
+/** Options of `mooncake_master` that mean something here, under its names, and a few of ours. */
+const activeOptions = {
+  port: {
+    schema: port.default(50_051),
+    doc: 'Port of the RPC server; 0 picks a free one.',
+    aliases: ['rpc_port'],
+  },
+  host: {
+    schema: host.default('0.0.0.0'),
+    doc: 'Address the RPC server listens on.',
+    aliases: ['rpc_address'],
+  },
+  metricsPort: {
+    schema: port.default(9003),
+    doc: 'Port of the admin and metrics server.',
+  },
+  metricsHost: {
+    schema: host.default('0.0.0.0'),
+    doc: 'Address the admin and metrics server listens on.',
+  },
+  adminApiKey: {
+    schema: z.string().min(1).optional(),
+    doc: 'What admin calls that destroy must send as X-API-Key; nothing is asked when absent.',
+    env: 'ADMIN_API_KEY',
+  },
+  enableHttpMetadataServer: {
+    schema: flag,
+    kind: 'flag',
+    doc: 'Also runs the HTTP metadata server.',
+  },
+  httpMetadataServerPort: { schema: port.default(8080), doc: 'Port of the metadata server.' },
+  httpMetadataServerHost: {
+    schema: host.default('0.0.0.0'),
+    doc: 'Address the metadata server listens on.',
+  },
+  defaultKvLeaseTtl: {
+    schema: duration.default(defaultCoreOptions.leaseTtlMs),
+    doc: 'How long a read keeps an object from removal and eviction: milliseconds, or 10s, 5m, 1h.',
+  },
+  clientTtl: {
+    schema: seconds.default(defaultCoreOptions.clientTtlMs / 1e3),
+    doc: 'Seconds of silence after which a client is taken for dead and its segments are unmounted.',
+    aliases: ['client_active_ttl_sec'],
+  },
+  putStartDiscardTimeoutSec: {
+    schema: seconds.default(defaultCoreOptions.putDiscardTimeoutMs / 1e3),
+    doc: 'Seconds after which another put may take over a key whose write has not ended.',
+  },
+  putStartReleaseTimeoutSec: {
+    schema: seconds.default(defaultCoreOptions.putReleaseTimeoutMs / 1e3),
+    doc: 'Seconds after which the space of a write that has not ended returns; longer than any transfer.',
+  },
+  defaultKvSoftPinTtl: {
+    schema: duration.default(defaultCoreOptions.softPinTtlMs),
+    doc: 'How long a soft pin lasts unless the writer says: milliseconds, or 10s, 5m, 1h.',
+  },
+  maxKvSoftPinTtl: {
+    schema: duration.default(defaultCoreOptions.softPinTtlMsMax),
+    doc: 'The longest soft pin a writer may ask for: milliseconds, or 10s, 5m, 1h.',
+  },
+  allowEvictSoftPinnedObjects: {
+    schema: flag.default(defaultCoreOptions.evictSoftPinned),
+    kind: 'flag',
+    doc: 'Evict soft pinned objects when nothing else is left; --noallow_evict_soft_pinned_objects never does.',
+  },
+  evictionRatio: {
+    schema: ratio.default(defaultCoreOptions.evictionRatio),
+    doc: 'Part of the objects that one round of eviction takes.',
+  },
+  evictionHighWatermarkRatio: {
+    schema: ratio.default(defaultCoreOptions.evictionHighWatermark),
+    doc: 'Part of the memory in use from which eviction works.',
+  },
+  allocationStrategy: {
+    schema: z.enum(allocationStrategies).default('random'),
+    doc: `Where new objects go: ${allocationStrategies.join(', ')}.`,
+  },
+  objectCountMax: {
+    schema: count.default(defaultCoreOptions.objectCountMax),
+    doc: 'Objects at most; the next put evicts.',
+  },
+  segmentCountMax: {
+    schema: count.default(defaultCoreOptions.segmentCountMax),
+    doc: 'Mounted segments at most.',
+  },
+  clientCountMax: {
+    schema: count.default(defaultCoreOptions.clientCountMax),
+    doc: 'Known clients at most.',
+  },
+  help: { schema: flag, kind: 'flag', doc: 'Prints this text.', aliases: ['h'] },
+} as const satisfies Readonly<Record<string, Option>>;
+
+/**
+ * What `mooncake_master` and its guides also accept. Threads are not needed: one serves all. The rest
+ * belongs to features that are not here.
+ */
+const withoutEffect = {
+  value: `
+    config_path max_threads rpc_thread_num handler_worker_thread_num rpc_interface
+    rpc_conn_timeout_seconds memory_allocator cluster_id root_fs_dir global_file_segment_size quota_bytes
+    nof_eviction_ratio nof_eviction_high_watermark_ratio nof_heartbeat_interval_sec
+    nof_heartbeat_probe_timeout_ms nof_heartbeat_failures_threshold client_suspicion_ttl_sec
+    ha_backend_type ha_backend_connstring etcd_endpoints pod_name pod_namespace
+    oplog_poll_interval_ms oplog_batch_max_entries batch_oplog_retry_timeout_sec
+    offloading_queue_limit offload_cap_ratio promotion_admission_threshold promotion_queue_limit
+    promotion_max_per_heartbeat dynamic_replication_mode dynamic_replication_heat_window_seconds
+    dynamic_replication_admission_qps_threshold dynamic_replication_max_memory_replicas
+    tenant_quota_connector_type tenant_quota_connector_uri max_total_finished_tasks
+    max_total_pending_tasks max_total_processing_tasks pending_task_timeout_sec
+    processing_task_timeout_sec max_retry_attempts cxl_path cxl_size snapshot_interval_seconds
+    snapshot_child_timeout_seconds snapshot_retention_count snapshot_backup_dir
+    snapshot_object_store_type snapshot_payload_store_type snapshot_payload_backend_type
+    snapshot_catalog_store_type snapshot_catalog_backend_type snapshot_catalog_store_connstring
+    snapshot_catalog_backend_connstring kv_events_bind_endpoint kv_events_backend_id
+    kv_events_tenant_id kv_events_model_name kv_events_additional_salt kv_events_lora_name
+    kv_events_block_size kv_events_dp_rank kv_events_queue_capacity`,
+  flag: `
+    enable_gc rpc_enable_tcp_no_delay enable_metric_reporting enable_metadata_cleanup_on_timeout
+    enable_disk_eviction enable_ha enable_oplog enable_offload offload_on_evict offload_force_evict
+    promotion_on_hit enable_multi_tenants enable_cxl enable_snapshot enable_snapshot_restore
+    enable_kv_events kv_events_emit_legacy_compat kv_events_emit_object_key`,
+} as const;
+
+const ignoredOptions: Readonly<Record<string, Option>> = Object.fromEntries(
+  (['value', 'flag'] as const).flatMap((kind) =>
+    withoutEffect[kind]
+      .trim()
+      .split(/\s+/)
+      .map((name) => [
+        name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
+        {
+          schema: z.string().optional(),
+          kind,
+          doc: 'Accepted, has no effect in this version.',
+        },
+      ]),
+  ),
+);
+
+/** What an operator may set; every flag of Mooncake's master is known, in both spellings. */
+export const masterOptions = { ...ignoredOptions, ...activeOptions };
+
+export type MasterOptions = OptionValues<typeof activeOptions>;
+
+/** One line for each option that was given and changes nothing. */
+export function noticesOf(values: Readonly<Record<string, unknown>>): string[] {
+  return Object.keys(ignoredOptions)
+    .filter((name) => values[name] !== undefined)
+    .map((name) => {
+      const spelling = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+      return `--${spelling}: has no effect in this version`;
+    });
+}

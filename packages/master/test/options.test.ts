@@ -1,0 +1,36 @@
+import { loadOptions, SeededRandom, SystemClock, silentLogger } from '@tsukimi/base';
+import { assembleMaster, masterOptions } from '@tsukimi/master';
+import { describe, expect, it } from 'vitest';
+
+const load = (...argv: string[]) => loadOptions(masterOptions, { argv, env: {} });
+
+function noticesOf(...argv: string[]): readonly string[] {
+  const ports = { clock: new SystemClock(), random: new SeededRandom(1), logger: silentLogger };
+  return assembleMaster(load(...argv), ports).notices;
+}
+
+describe('options of the master', () => {
+  it("take the guide's command line in either spelling", () => {
+    const line = ['--port', '50051', '--max_threads', '4', '--enable_gc'];
+    expect(load(...line).port).toBe(50_051);
+    expect(load('-rpc_port=1', '--metrics-port=2')).toMatchObject({ port: 1, metricsPort: 2 });
+    expect(noticesOf(...line).slice(1)).toEqual([
+      '--max_threads: has no effect in this version',
+      '--enable_gc: has no effect in this version',
+    ]);
+  });
+
+  it('read times in milliseconds or with a unit, and flags that are turned off', () => {
+    expect(load().defaultKvLeaseTtl).toBe(10_000);
+    expect(load('--default_kv_lease_ttl=5m').defaultKvLeaseTtl).toBe(300_000);
+    expect(load('--default_kv_lease_ttl=250').defaultKvLeaseTtl).toBe(250);
+    expect(load('--noallow_evict_soft_pinned_objects').allowEvictSoftPinnedObjects).toBe(false);
+    expect(() => load('--default_kv_lease_ttl=soon')).toThrow('--default-kv-lease-ttl');
+  });
+
+  it('tell what is bound and that nobody is asked who he is', () => {
+    expect(noticesOf('--metrics_host=127.0.0.1')).toEqual([
+      "RPC on 0.0.0.0:50051, admin and metrics on http://127.0.0.1:9003; Mooncake's ports have no authentication: let only the cluster's machines reach them",
+    ]);
+  });
+});
