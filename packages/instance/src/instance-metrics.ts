@@ -147,6 +147,7 @@ function registerOurs(registry: MetricRegistry, options: InstanceMetricsOptions)
     'reason',
     () => counters().failures,
   );
+  if (options.storeReachable() === null) return;
   registry.observed('gauge', 'tsukimi_store_reachable', '1 while the store answers.', () =>
     options.storeReachable() === true ? 1 : 0,
   );

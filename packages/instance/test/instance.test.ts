@@ -330,6 +330,26 @@ describe('an instance', () => {
     }
   });
 
+  it('frees the slot of a client that never reads and hangs up', async () => {
+    const body = JSON.stringify({ ...story, max_tokens: 1_500, ignore_eos: true, stream: true });
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => {});
+    socket.pause();
+    socket.write(
+      `POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    await eventually(
+      async () => (await metric('vllm:num_requests_running')) === 1,
+      'the request to run',
+    );
+    socket.destroy();
+    await eventually(
+      async () => (await metric('vllm:num_requests_running')) === 0,
+      'the slot to be free',
+    );
+    expect((await answer('/v1/completions', story)).choices[0]?.finish_reason).toBe('length');
+  });
+
   it('lives on after garbage on its port', async () => {
     await new Promise<void>((resolve) => {
       const socket = connect(port, '127.0.0.1', () => socket.end('\0garbage\r\n\r\n'));
@@ -338,5 +358,45 @@ describe('an instance', () => {
       socket.resume();
     });
     expect((await fetch(`${url}/health`)).status).toBe(200);
+  });
+});
+
+describe('an instance that is told to stop', () => {
+  it('finishes what it has begun and refuses what comes', async () => {
+    const { services: own, server } = await createInstance(
+      loadOptions(serveOptions, {
+        argv: ['--model', model, '--host', '127.0.0.1', '--port', '0', '--threads', '1'],
+        env: {},
+      }),
+      {
+        clock: new SystemClock(),
+        random: new SeededRandom(1),
+        logger: silentLogger,
+        env: {},
+        version: '0',
+      },
+    );
+    for (const service of own) await service.start();
+    const { port: ownPort } = server;
+    const body = JSON.stringify({ ...story, max_tokens: 200, ignore_eos: true, stream: true });
+    const socket = connect(ownPort, '127.0.0.1');
+    let received = '';
+    socket.on('data', (bytes) => {
+      received += bytes.toString('latin1');
+    });
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    const request = `POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    socket.write(request);
+    await eventually(() => received.includes('data: '), 'the stream to begin');
+    const never = new AbortController().signal;
+    const stopped = (async () => {
+      for (const service of [...own].reverse()) await service.stop(never);
+    })();
+    // A second request on a connection that the server still holds.
+    socket.write(request);
+    await Promise.all([stopped, closed]);
+    expect(received).toContain('data: [DONE]');
+    expect(received.match(/HTTP\/1\.1 \d+/g)?.slice(1) ?? []).not.toContain('HTTP/1.1 200');
+    await expect(fetch(`http://127.0.0.1:${ownPort}/health`)).rejects.toThrow();
   });
 });
