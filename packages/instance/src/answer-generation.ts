@@ -117,7 +117,9 @@ async function answerStream(generation: Generation): Promise<void> {
     response.end(sseDone);
   } catch (error) {
     if (!response.headersSent) throw error;
-    response.end(encodeSse(openAiErrorOf(error).body));
+    // Whoever does not read would not read this either.
+    if (response.writableNeedDrain) response.destroy();
+    else response.end(encodeSse(openAiErrorOf(error).body));
   }
 }
 

@@ -1,4 +1,5 @@
 import { Template } from '@huggingface/jinja';
+import { Fault } from '@tsukimi/base';
 import { badField, type ChatRequest } from '@tsukimi/openai-api';
 
 /** The form of ChatML, for models that bring no template of their own. */
@@ -15,18 +16,27 @@ export interface ChatTemplateOptions {
 
 /** Turns the messages of a chat into the text that the model was trained on. */
 export class ChatTemplate {
-  readonly #template: Template;
+  readonly #template: Template | Error;
   readonly #constants: Readonly<Record<string, string>>;
 
   constructor({ source, bosText, eosText }: ChatTemplateOptions) {
-    this.#template = new Template(source ?? chatMl);
+    this.#template = parsed(source ?? chatMl);
     this.#constants = { bos_token: bosText, eos_token: eosText };
   }
 
-  /** Fault INVALID_ARGUMENT when the template refuses, for example two messages of one role in a row. */
+  /**
+   * Faults: INVALID_ARGUMENT when the template refuses, for example two messages of one role in a row,
+   * UNSUPPORTED when the template itself is beyond us; the model's completions still work then.
+   */
   render(
     chat: Pick<ChatRequest, 'messages' | 'addGenerationPrompt' | 'templateArguments'>,
   ): string {
+    if (this.#template instanceof Error) {
+      throw new Fault(
+        'UNSUPPORTED',
+        `the model's chat template cannot be read: ${this.#template.message}; use /v1/completions`,
+      );
+    }
     try {
       return this.#template.render({
         ...chat.templateArguments,
@@ -40,5 +50,13 @@ export class ChatTemplate {
         `messages: the model's chat template refuses them: ${(error as Error).message}`,
       );
     }
+  }
+}
+
+function parsed(source: string): Template | Error {
+  try {
+    return new Template(source);
+  } catch (error) {
+    return error as Error;
   }
 }

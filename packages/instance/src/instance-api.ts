@@ -33,7 +33,7 @@ export interface InstanceApiOptions {
 }
 
 /** What a proxy wants to know of an instance beside its models. */
-export interface InstanceFacts {
+interface InstanceFacts {
   /** Instances share KV only when it is equal. */
   readonly fingerprint: string;
   readonly tensorParallelSize: number;

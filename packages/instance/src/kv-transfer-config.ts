@@ -12,7 +12,7 @@ export interface KvTransferConfig {
 }
 
 /** The connector of vLLM's guide, which is the only one there is here. */
-export const connectorName = 'MooncakeStoreConnector';
+const connectorName = 'MooncakeStoreConnector';
 
 const flag = '--kv-transfer-config';
 const schema = z.looseObject({

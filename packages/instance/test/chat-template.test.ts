@@ -39,4 +39,9 @@ describe('ChatTemplate', () => {
     });
     expect(() => template.render(chat)).toThrow(/messages: .*roles must alternate/);
   });
+
+  it('leaves a template that cannot be read to those who ask for a chat', () => {
+    const template = new ChatTemplate({ source: '{% if %}', bosText: '', eosText: '' });
+    expect(() => template.render(chat)).toThrow(/cannot be read.*\/v1\/completions/);
+  });
 });
