@@ -91,6 +91,7 @@ export class ClientConnection {
   }
 
   call(method: Method, args: unknown, signal: AbortSignal): Promise<unknown> {
+    if (signal.aborted) return Promise.reject(signal.reason as Error);
     if (this.#waiting.size >= this.#limits.callCountMax) {
       const message = `${this.#waiting.size} calls wait for an answer already`;
       return Promise.reject(new Fault('OVERLOADED', message));
