@@ -1,6 +1,9 @@
 import type { PutEntry, PutOutcome, StoreClient } from '@tsukimi/store';
 import type { ChunkStore, FoundChunk } from './chunk-store.ts';
 
+/** Above every deadline that comes with a signal, so that only those count. */
+const findTimeoutMs = 60_000;
+
 /** Chunks in the cluster's store. */
 export class StoreChunks implements ChunkStore {
   readonly #store: StoreClient;
@@ -10,7 +13,7 @@ export class StoreChunks implements ChunkStore {
   }
 
   async find(keys: readonly string[], signal: AbortSignal): Promise<(FoundChunk | null)[]> {
-    const objects = await this.#store.find(keys, { signal });
+    const objects = await this.#store.find(keys, { signal, timeoutMs: findTimeoutMs });
     return objects.map(
       (object) =>
         object && {

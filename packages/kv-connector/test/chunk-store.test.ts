@@ -82,9 +82,9 @@ describe('PrivateChunks', () => {
     const chunks = new PrivateChunks({ byteCountMax: 4 * 4_096 });
     await chunks.putIfAbsent([entryOf('old/0', 1), entryOf('old/1', 1)], never);
     await chunks.putIfAbsent([entryOf('new/0', 1), entryOf('new/1', 1)], never);
-    await chunks.find(['old/0', 'old/1'], never);
+    await chunks.find(['old/0', 'old/1']);
     await chunks.putIfAbsent([entryOf('x', 1)], never);
-    const found = await chunks.find(['old/0', 'old/1', 'new/0', 'new/1'], never);
+    const found = await chunks.find(['old/0', 'old/1', 'new/0', 'new/1']);
     expect(found.map((chunk) => chunk !== null)).toEqual([true, true, true, false]);
     chunks.checkInvariants();
   });

@@ -1,6 +1,6 @@
 import { joinChunks, parseSequenceState, type SequenceLayout } from '@tsukimi/llama';
 
-export const never = new AbortController().signal;
+export const never: AbortSignal = new AbortController().signal;
 
 const layerCount = 3;
 const keyRowBytes = 64;

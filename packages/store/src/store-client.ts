@@ -1,5 +1,6 @@
 import {
   type Address,
+  assert,
   type Clock,
   deadline,
   Ending,
@@ -97,6 +98,7 @@ export class StoreClient implements Service {
       preferredSegment: options.segment === null ? '' : engine.name,
       hostId: hostIdOf(localHostname),
       onLost: (reason) => {
+        if (!this.#life.reachable) return;
         this.#life.lostContact(reason);
         this.#wake.abort();
       },
@@ -299,9 +301,8 @@ export class StoreClient implements Service {
     this.#life.checkInvariants();
     this.#staging.checkInvariants();
     if (this.#operations.runningCount > 0) return;
-    if (this.#staging.lentByteCount > 0 || this.#writer.puttingCount > 0) {
-      throw new Error('a store client at rest holds no staging memory and no keys');
-    }
+    assert(this.#staging.lentByteCount === 0, 'a store client at rest holds no staging memory');
+    assert(this.#writer.puttingCount === 0, 'a store client at rest is putting no key');
   }
 
   async #ask<T>(
@@ -368,7 +369,7 @@ export class StoreClient implements Service {
     const segment = this.#segment;
     if (act === 'greet') return this.#link.greet(signal);
     if (act === 'ping') return this.#link.ping(signal);
-    if (segment === null) throw new Error(`${act} needs a segment`);
+    assert(segment !== null, `${act} has a segment to speak of`);
     if (act === 'mount') return this.#link.mount(segment, signal);
     if (act === 'remount') return this.#link.remount(segment, signal);
     return this.#link.unmount(segment.id, signal);

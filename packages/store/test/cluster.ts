@@ -100,7 +100,7 @@ export class TestCluster {
         stopped = true;
         await store.stop(AbortSignal.abort());
         await engine.stop(AbortSignal.abort());
-        metadata.close();
+        await metadata.close();
       },
     };
     this.#members.push(member);
