@@ -2,6 +2,7 @@ import { assert } from '@tsukimi/base';
 import type { Uuid } from '@tsukimi/wire';
 import { DueHeap } from './due-heap.ts';
 import { EvictionOrder } from './eviction-order.ts';
+import { KeyIndex } from './key-index.ts';
 import { ObjectList } from './object-list.ts';
 import type { SegmentTable } from './segment-table.ts';
 import { type ObjectGroup, type Replica, StoredObject } from './stored-object.ts';
@@ -25,7 +26,7 @@ export class ObjectTable {
   readonly order: EvictionOrder;
   readonly #segments: SegmentTable;
   readonly #leaseTtlMs: number;
-  readonly #byKey = new Map<string, StoredObject>();
+  readonly #byKey = new KeyIndex<StoredObject>();
   readonly #unfinished = new ObjectList();
   readonly #groups = new Map<string, ObjectGroup>();
   readonly #setAside = new DueHeap<Replica>();
@@ -38,7 +39,7 @@ export class ObjectTable {
   }
 
   get count(): number {
-    return this.#byKey.size;
+    return this.#byKey.count;
   }
 
   get unfinishedCount(): number {
@@ -76,13 +77,13 @@ export class ObjectTable {
 
   /** A write begins: the key exists, and cannot be read. */
   begin(fields: NewObject, nowMs: number): StoredObject {
-    assert(!this.#byKey.has(fields.key), 'a key has one object');
+    assert(this.#byKey.get(fields.key) === undefined, 'a key has one object');
     const object = new StoredObject({
       ...fields,
       startedMs: nowMs,
       group: this.#group(fields.groupId),
     });
-    this.#byKey.set(object.key, object);
+    this.#byKey.add(object.key, object);
     object.group?.members.add(object);
     for (const replica of object.replicas) replica.object = object;
     this.#await(object, nowMs);
@@ -180,7 +181,7 @@ export class ObjectTable {
     this.#unfinished.checkInvariants();
     this.#setAside.checkInvariants();
     assert(
-      this.#unfinished.length + this.order.count === this.#byKey.size,
+      this.#unfinished.length + this.order.count === this.#byKey.count,
       'each object is unfinished or in the eviction order',
     );
     const replicas = new Set<Replica>(this.#setAside);
@@ -190,8 +191,10 @@ export class ObjectTable {
       setAsideByteCount += replica.block.byteCount;
     }
     assert(setAsideByteCount === this.#setAsideByteCount, 'bytes set aside are counted');
-    for (const [key, object] of this.#byKey) {
-      assert(object.key === key && object.list !== null, 'an object is listed under its key');
+    this.#byKey.checkInvariants();
+    for (const object of this.#byKey.values()) {
+      assert(this.#byKey.get(object.key) === object, 'an object has its key');
+      assert(object.list !== null, 'an object is in a list');
       assert(object.replicas.length > 0, 'an object has a replica');
       assert(
         new Set(object.replicas.map(({ segment }) => segment)).size === object.replicas.length,
@@ -222,7 +225,7 @@ export class ObjectTable {
   }
 
   #forget(object: StoredObject): void {
-    assert(this.#byKey.delete(object.key), 'an erased object exists');
+    this.#byKey.remove(object.key);
     if (this.isUnfinished(object)) this.#unfinished.remove(object);
     else this.order.remove(object);
     const { group } = object;
