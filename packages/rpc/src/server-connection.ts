@@ -153,11 +153,11 @@ export class ServerConnection {
   /** Gives a request that has begun a time to be complete; each finished one starts it anew. */
   #watchFrame(hasProgressed: boolean): void {
     const { clock, limits } = this.#options;
-    if (hasProgressed || !this.#parser.isWaiting) {
+    if (hasProgressed || this.#parser.pendingByteCount === 0) {
       this.#frameLimit?.cancel();
       this.#frameLimit = null;
     }
-    if (this.#parser.isWaiting && this.#frameLimit === null) {
+    if (this.#parser.pendingByteCount > 0 && this.#frameLimit === null) {
       this.#frameLimit = clock.schedule(limits.frameWithinMs, () =>
         this.#refuse('a request was not complete in time'),
       );

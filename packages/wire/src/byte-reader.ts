@@ -1,4 +1,7 @@
+import { isUtf8 } from 'node:buffer';
 import { Fault } from '@tsukimi/base';
+
+const replacementCharacter = '\ufffd';
 
 /** Reads values from a range of bytes it does not own. Bytes that run out are a `MALFORMED` fault. */
 export class ByteReader {
@@ -66,7 +69,12 @@ export class ByteReader {
     const byteCount = this.length();
     if (byteCount > byteCountMax) throw malformed(`a text of ${byteCount} bytes is too long`);
     const at = this.#advance(byteCount);
-    return this.#bytes.toString('utf8', at, at + byteCount);
+    const value = this.#bytes.toString('utf8', at, at + byteCount);
+    // Two keys of other bytes must not become the same text; a real replacement character is fine.
+    if (value.includes(replacementCharacter) && !isUtf8(this.#bytes.subarray(at, at + byteCount))) {
+      throw malformed('a text that is not UTF-8');
+    }
+    return value;
   }
 
   raw(byteCount: number): Buffer {

@@ -90,10 +90,7 @@ export const nothing: Codec<undefined> = {
 export function text(byteCountMax = 2 ** 20): Codec<string> {
   return {
     literal: [0x80, 0x0c],
-    write(out, value) {
-      assert(value.length <= byteCountMax, `a text is at most ${byteCountMax} bytes long`);
-      out.text(value);
-    },
+    write: (out, value) => out.text(value, byteCountMax),
     read: (source) => source.text(byteCountMax),
   };
 }
@@ -102,9 +99,9 @@ export function list<T>(element: Codec<T>, countMax = 2 ** 20): Codec<readonly T
   return {
     literal: [0x84, ...element.literal],
     write(out, values) {
-      assert(values.length <= countMax, `a list has at most ${countMax} elements`);
+      assert(values.length <= countMax, 'a list is no longer than its codec allows');
       out.length(values.length);
-      for (const value of values) element.write(out, value);
+      for (let index = 0; index < values.length; index++) element.write(out, values[index] as T);
     },
     read(source) {
       const count = readCount(source, countMax);
@@ -153,15 +150,21 @@ type Fields<T> = { readonly [K in keyof T]: Codec<T[K]> };
 
 /** Fields go on the wire in the order they are declared. */
 export function struct<T extends object>(fields: Fields<T>): Codec<Readonly<T>> {
-  const entries = Object.entries(fields) as [keyof T, Codec<T[keyof T]>][];
+  const names = Object.keys(fields) as (keyof T)[];
+  const codecs = names.map((name) => fields[name]);
+  // Counted loops, here and below: iterators cost half the time of a message.
   return {
-    literal: [0xfd, ...entries.flatMap(([, codec]) => codec.literal), 0xff],
+    literal: [0xfd, ...codecs.flatMap((codec) => codec.literal), 0xff],
     write(out, value) {
-      for (const [name, codec] of entries) codec.write(out, value[name]);
+      for (let index = 0; index < codecs.length; index++) {
+        codecs[index]!.write(out, value[names[index]!]);
+      }
     },
     read(source) {
       const value = {} as T;
-      for (const [name, codec] of entries) value[name] = codec.read(source);
+      for (let index = 0; index < codecs.length; index++) {
+        value[names[index]!] = codecs[index]!.read(source);
+      }
       return value;
     },
   };
@@ -174,9 +177,13 @@ export function tuple<T extends readonly unknown[]>(...elements: Elements<T>): C
   return {
     literal: [0xfd, ...codecs.flatMap((codec) => codec.literal), 0xff],
     write(out, values) {
-      codecs.forEach((codec, index) => codec.write(out, values[index]));
+      for (let index = 0; index < codecs.length; index++) codecs[index]!.write(out, values[index]);
     },
-    read: (source) => codecs.map((codec) => codec.read(source)) as unknown as T,
+    read(source) {
+      const values: unknown[] = [];
+      for (let index = 0; index < codecs.length; index++) values.push(codecs[index]!.read(source));
+      return values as unknown as T;
+    },
   };
 }
 
@@ -191,7 +198,7 @@ export function variant<T extends Record<string, object>>(
     write(out, value) {
       const index = indexOf.get(value.kind);
       const entry = index === undefined ? undefined : entries[index];
-      assert(entry !== undefined, `${value.kind} is an alternative of the variant`);
+      assert(entry !== undefined, 'a kind is one of the alternatives');
       out.u8(index as number);
       entry[1].write(out, value);
     },

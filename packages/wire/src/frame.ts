@@ -27,13 +27,15 @@ export const RpcError = {
   EXTENDED: 255,
 } as const;
 
-const errorText = messageType(text());
-const extendedError = messageType(struct({ code: u16, message: text() }));
+const shownLengthMax = 1_024;
+
+const errorText = messageType(text(2 ** 16));
+const extendedError = messageType(struct({ code: u16, message: text(2 ** 16) }));
 
 export interface RequestFrame {
   readonly sequence: number;
   readonly functionId: number;
-  /** Valid until the chunk it was cut from is used again. */
+  /** A view of the chunk it came in; keeps it alive. */
   readonly body: Buffer;
 }
 
@@ -47,7 +49,8 @@ export interface ResponseFrame {
 abstract class FrameParser<F> {
   readonly #byteCountMax: number;
   readonly #headerByteCount: number;
-  #pending: Buffer[] = [];
+  /** The start of a frame whose end has not come, with room to grow. */
+  #pending: Buffer = Buffer.alloc(0);
   #pendingByteCount = 0;
   #neededByteCount: number;
 
@@ -57,9 +60,9 @@ abstract class FrameParser<F> {
     this.#byteCountMax = byteCountMax;
   }
 
-  /** Whether the stream ends in the middle of a frame. */
-  get isWaiting(): boolean {
-    return this.#pendingByteCount > 0;
+  /** Bytes of a frame that has begun and not ended; 0 between frames. */
+  get pendingByteCount(): number {
+    return this.#pendingByteCount;
   }
 
   /** All frames that `chunk` completes. A stream that is no RPC, or a frame over the limit, is a `MALFORMED` fault. */
@@ -67,13 +70,11 @@ abstract class FrameParser<F> {
     const bytes = this.#gather(chunk);
     if (bytes === null) return [];
     const frames: F[] = [];
+    this.#neededByteCount = this.#headerByteCount;
     let at = 0;
     while (at < bytes.length) {
       this.checkStart(bytes, at);
-      if (bytes.length - at < this.#headerByteCount) {
-        this.#neededByteCount = this.#headerByteCount;
-        break;
-      }
+      if (bytes.length - at < this.#headerByteCount) break;
       const bodyByteCount = bytes.readUInt32LE(at + this.#headerByteCount - 8);
       const attachmentByteCount = bytes.readUInt32LE(at + this.#headerByteCount - 4);
       const byteCount = this.#headerByteCount + bodyByteCount + attachmentByteCount;
@@ -89,10 +90,8 @@ abstract class FrameParser<F> {
       at += byteCount;
     }
     // A copy, so that what is left over does not keep a large chunk alive nor changes with it.
-    const rest = Buffer.from(bytes.subarray(at));
-    this.#pending = rest.length === 0 ? [] : [rest];
-    this.#pendingByteCount = rest.length;
-    if (rest.length === 0) this.#neededByteCount = this.#headerByteCount;
+    this.#pending = Buffer.from(bytes.subarray(at));
+    this.#pendingByteCount = this.#pending.length;
     return frames;
   }
 
@@ -100,13 +99,20 @@ abstract class FrameParser<F> {
   protected abstract checkStart(bytes: Buffer, at: number): void;
   protected abstract frame(bytes: Buffer, at: number, body: Buffer): F;
 
-  /** Null while the frame under way is not complete: its pieces are joined once, not each time. */
+  /** Null while the frame under way is not complete: it is looked at once, not with each of its pieces. */
   #gather(chunk: Buffer): Buffer | null {
     if (this.#pendingByteCount === 0) return chunk;
-    this.#pending.push(Buffer.from(chunk));
-    this.#pendingByteCount += chunk.length;
-    if (this.#pendingByteCount < this.#neededByteCount) return null;
-    return Buffer.concat(this.#pending, this.#pendingByteCount);
+    const byteCount = this.#pendingByteCount + chunk.length;
+    if (byteCount > this.#pending.length) {
+      // Grows with what has come, never with what a header claims.
+      const grown = Buffer.allocUnsafe(Math.max(byteCount, 2 * this.#pending.length));
+      this.#pending.copy(grown, 0, 0, this.#pendingByteCount);
+      this.#pending = grown;
+    }
+    chunk.copy(this.#pending, this.#pendingByteCount);
+    this.#pendingByteCount = byteCount;
+    if (byteCount < this.#neededByteCount) return null;
+    return this.#pending.subarray(0, byteCount);
   }
 }
 
@@ -169,13 +175,15 @@ export function writeResponse(
   writeSizedBody(out, writeBody);
 }
 
+/** Appends a response that only says what is wrong, cut to a length that is worth reading. */
 export function writeErrorResponse(
   out: ByteWriter,
   sequence: number,
   error: number,
   message: string,
 ): void {
-  writeResponse(out, sequence, error, () => encodeMessage(out, errorText, message));
+  const shown = message.slice(0, shownLengthMax).replace(/\p{Surrogate}/gu, '?');
+  writeResponse(out, sequence, error, () => encodeMessage(out, errorText, shown));
 }
 
 /** What a response with an error byte says. */

@@ -20,6 +20,7 @@ export {
 export { type MasterProtocol, masterProtocol } from './master-protocol.ts';
 export {
   type GetReplicaListResponse,
+  ObjectDataType,
   type ObjectMeta,
   type ReplicaDescriptor,
   ReplicaStatus,
@@ -34,6 +35,7 @@ export {
   SegmentStatus,
   type StorageConfig,
 } from './messages/segments.ts';
+export { TaskStatus, TaskType } from './messages/tasks.ts';
 export {
   type ArgsOf,
   decodeArgs,

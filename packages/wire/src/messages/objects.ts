@@ -33,6 +33,20 @@ export const ReplicaStatus = {
 
 export const SoftPinAction = { PRESERVE: 0, ENABLE: 1, DISABLE: 2 } as const;
 
+/** What an object holds, for those who want to treat kinds apart. */
+export const ObjectDataType = {
+  UNKNOWN: 0,
+  KVCACHE: 1,
+  TENSOR: 2,
+  WEIGHT: 3,
+  SAMPLE: 4,
+  ACTIVATION: 5,
+  GRADIENT: 6,
+  OPTIMIZER_STATE: 7,
+  METADATA: 8,
+  GENERAL: 9,
+} as const;
+
 export const objectKey = text(2 ** 16);
 export const tenantId = text(2 ** 10);
 export const endpoint = text(2 ** 10);
@@ -52,6 +66,7 @@ export const replicateConfig = struct({
   preferredSegment: endpoint,
   preferredNofSegments: list(endpoint),
   preferAllocInSameNode: bool,
+  /** One of `ObjectDataType`. */
   dataType: u8,
   hostId: text(2 ** 10),
   groupIds: optional(list(text(2 ** 12))),

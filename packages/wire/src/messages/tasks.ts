@@ -2,6 +2,10 @@ import { i32, i64, list, optional, struct, text, u32 } from '../codec.ts';
 import { uuid } from '../uuid.ts';
 import { endpoint, objectKey, replicaDescriptor, tenantId } from './objects.ts';
 
+export const TaskType = { REPLICA_COPY: 0, REPLICA_MOVE: 1 } as const;
+
+export const TaskStatus = { PENDING: 0, PROCESSING: 1, FAILED: 2, SUCCESS: 3 } as const;
+
 export const copyStartResponse = struct({
   source: replicaDescriptor,
   targets: list(replicaDescriptor),
@@ -14,7 +18,9 @@ export const moveStartResponse = struct({
 
 export const queryTaskResponse = struct({
   id: uuid,
+  /** One of `TaskType`. */
   type: i32,
+  /** One of `TaskStatus`. */
   status: i32,
   createdAtMsEpoch: i64,
   lastUpdatedAtMsEpoch: i64,
@@ -24,6 +30,7 @@ export const queryTaskResponse = struct({
 
 export const taskAssignment = struct({
   id: uuid,
+  /** One of `TaskType`. */
   type: i32,
   /** JSON. */
   payload: text(),
