@@ -34,7 +34,7 @@ export const defaultCoreOptions: CoreOptions = {
   evictionRatio: 0.05,
   evictionHighWatermark: 0.9,
   allocationStrategy: 'random',
-  objectCountMax: 4_000_000,
+  objectCountMax: 2_000_000,
   segmentCountMax: 16_384,
   clientCountMax: 16_384,
   keyLengthMax: 4_096,

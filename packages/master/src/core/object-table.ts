@@ -5,17 +5,7 @@ import { EvictionOrder } from './eviction-order.ts';
 import { KeyIndex } from './key-index.ts';
 import { ObjectList } from './object-list.ts';
 import type { SegmentTable } from './segment-table.ts';
-import { type ObjectGroup, type Replica, StoredObject } from './stored-object.ts';
-
-export interface NewObject {
-  readonly key: string;
-  readonly byteCount: number;
-  readonly writer: Uuid;
-  readonly replicas: Replica[];
-  readonly hardPin: boolean;
-  readonly softPinTtlMs: number;
-  readonly groupId: string;
-}
+import { type NewObject, type ObjectGroup, type Replica, StoredObject } from './stored-object.ts';
 
 /**
  * All objects by key, and the steps of their lives: begin, complete, reopen, erase. An object is
@@ -78,11 +68,7 @@ export class ObjectTable {
   /** A write begins: the key exists, and cannot be read. */
   begin(fields: NewObject, nowMs: number): StoredObject {
     assert(this.#byKey.get(fields.key) === undefined, 'a key has one object');
-    const object = new StoredObject({
-      ...fields,
-      startedMs: nowMs,
-      group: this.#group(fields.groupId),
-    });
+    const object = new StoredObject(fields, nowMs, this.#group(fields.groupId));
     this.#byKey.add(object.key, object);
     object.group?.members.add(object);
     for (const replica of object.replicas) replica.object = object;

@@ -183,7 +183,7 @@ export class ObjectWriter {
   #allocate(byteCount: number, plan: WritePlan, nowMs: number): Replica[] | null {
     const attempt = () => {
       if (this.#objects.count >= this.#options.objectCountMax) return null;
-      const replicas = this.#segments.allocate({ byteCount, ...plan });
+      const replicas = this.#segments.allocate(byteCount, plan);
       return replicas.length === 0 ? null : replicas;
     };
     let replicas = attempt();

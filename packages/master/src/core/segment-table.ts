@@ -18,7 +18,6 @@ export interface MountedSegment extends Due {
 }
 
 export interface Placement {
-  readonly byteCount: number;
   readonly replicaCount: number;
   /** Names of segments to try first, in order. */
   readonly preferredSegments: readonly string[];
@@ -128,20 +127,20 @@ export class SegmentTable {
   }
 
   /** Up to `replicaCount` replicas in as many segments; fewer, or none, where space lacks. */
-  allocate(placement: Placement): Replica[] {
+  allocate(byteCount: number, placement: Placement): Replica[] {
     const replicas: Replica[] = [];
     this.#visit += 1;
     for (const name of placement.preferredSegments) {
       for (const segment of this.named(name)) {
         if (replicas.length >= placement.replicaCount) return replicas;
-        if (segment.status === SegmentStatus.OK) this.#tryIn(segment, placement, replicas);
+        if (segment.status === SegmentStatus.OK) this.#tryIn(segment, byteCount, replicas);
       }
     }
     const open = this.#inOrder(placement);
     let index = open.length > 1 && open === this.#open ? below(this.#chance, open.length) : 0;
     for (let left = open.length; left > 0; left -= 1) {
       if (replicas.length >= placement.replicaCount) break;
-      this.#tryIn(open[index] as MountedSegment, placement, replicas);
+      this.#tryIn(open[index] as MountedSegment, byteCount, replicas);
       index = index + 1 === open.length ? 0 : index + 1;
     }
     return replicas;
@@ -171,7 +170,7 @@ export class SegmentTable {
     assert(openCount === this.#open.length, 'open segments are known');
   }
 
-  #tryIn(segment: MountedSegment, { byteCount }: Placement, replicas: Replica[]): void {
+  #tryIn(segment: MountedSegment, byteCount: number, replicas: Replica[]): void {
     if (segment.visit === this.#visit) return;
     segment.visit = this.#visit;
     const block = segment.allocator.allocate(byteCount);

@@ -26,6 +26,18 @@ export interface SoftPin extends Due {
   readonly object: StoredObject;
 }
 
+/** What a write that begins knows of its object. */
+export interface NewObject {
+  readonly key: string;
+  readonly byteCount: number;
+  readonly writer: Uuid;
+  readonly replicas: Replica[];
+  readonly hardPin: boolean;
+  readonly softPinTtlMs: number;
+  /** Empty: none. */
+  readonly groupId: string;
+}
+
 /** A key, its size, who wrote it and where its copies lie. Times are of the monotonic clock. */
 export class StoredObject {
   readonly key: string;
@@ -53,24 +65,15 @@ export class StoredObject {
   /** What readers are told; null until somebody asks after a change. */
   answer: GetReplicaListResponse | null = null;
 
-  constructor(fields: {
-    readonly key: string;
-    readonly byteCount: number;
-    readonly writer: Uuid;
-    readonly startedMs: number;
-    readonly replicas: Replica[];
-    readonly hardPin: boolean;
-    readonly softPinTtlMs: number;
-    readonly group: ObjectGroup | null;
-  }) {
+  constructor(fields: NewObject, startedMs: number, group: ObjectGroup | null) {
     this.key = fields.key;
     this.byteCount = fields.byteCount;
     this.writer = fields.writer;
-    this.startedMs = fields.startedMs;
+    this.startedMs = startedMs;
     this.replicas = fields.replicas;
     this.hardPin = fields.hardPin;
     this.softPinTtlMs = fields.softPinTtlMs;
-    this.group = fields.group;
+    this.group = group;
   }
 
   isLeased(nowMs: number): boolean {
