@@ -10,6 +10,8 @@ export interface CommandContext {
   readonly print: (text: string) => void;
   /** Runs services until the process is told to stop, then stops them within `shutdownTimeoutMs`. */
   readonly run: (services: readonly Service[], options: RunnerOptions) => Promise<void>;
+  /** Of this program. */
+  readonly version: string;
   /** Absolute path of the script that starts this program. */
   readonly programPath: string;
 }

@@ -50,6 +50,7 @@ function followSupervisor(): void {
 
 const context: CommandContext = {
   clock,
+  version,
   random: new SystemRandom(),
   logger: new LineLogger(clock, (line) => process.stderr.write(line)),
   env: process.env,

@@ -8,6 +8,7 @@ const plan = (argv: string[], coreCount = 2) =>
   planCluster(loadOptions(upOptions, { argv, env: {} }), {
     mooncakeConfigPath: '/run/mooncake.json',
     coreCount,
+    maxModelLen: 2_048,
   });
 
 describe('planCluster', () => {

@@ -1,5 +1,6 @@
+import { appendFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { formatAddress } from '@tsukimi/base';
+import { formatAddress, LineLogger } from '@tsukimi/base';
 import { removeStaleSegments } from '@tsukimi/transfer';
 import { type CommandContext, defineCommand } from '../command.ts';
 import { makeAdminKey } from '../up/admin-key.ts';
@@ -21,13 +22,15 @@ export const upCommand = defineCommand({
 });
 
 async function run(options: UpOptions, context: CommandContext): Promise<void> {
-  await checkClusterMemory(options);
+  const { maxModelLen } = await checkClusterMemory(options);
   const directory = new RunDirectory(options.runDirectory, options.port);
   const cluster = planCluster(options, {
     mooncakeConfigPath: directory.mooncakeConfigPath,
+    maxModelLen,
     coreCount: availableParallelism(),
   });
-  for (const { name } of cluster.children) directory.clearLog(name);
+  for (const name of ['up', ...cluster.children.map((child) => child.name)])
+    directory.clearLog(name);
   directory.writeMooncakeConfig(cluster.mooncakeConfig);
   removeStaleSegments();
   const adminKey = options.adminApiKey ?? makeAdminKey(context.random);
@@ -37,7 +40,7 @@ async function run(options: UpOptions, context: CommandContext): Promise<void> {
     nodePath: process.execPath,
     env: { ...context.env, ADMIN_API_KEY: adminKey },
     clock: context.clock,
-    logger: context.logger,
+    logger: new LineLogger(context.clock, (line) => appendFileSync(directory.logPath('up'), line)),
     logPathOf: (child) => directory.logPath(child),
     lastWordsOf: (child) => directory.lastWords(child),
     readyWithinMs,

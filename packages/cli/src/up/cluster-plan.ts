@@ -22,6 +22,8 @@ export interface ClusterPlan {
 
 export interface PlanInputs {
   readonly mooncakeConfigPath: string;
+  /** Longest prompt plus answer for which all instances together have memory. */
+  readonly maxModelLen: number;
   /** Cores this process may use. */
   readonly coreCount: number;
 }
@@ -70,9 +72,7 @@ export function planCluster(options: UpOptions, inputs: PlanInputs): ClusterPlan
         ...['serve', '--model', options.model, '--host', host, '--port', String(port)],
         ...['--max-num-seqs', String(options.maxNumSeqs), '--threads', String(threads)],
         ...['--gpu-memory-utilization', String(options.gpuMemoryUtilization)],
-        ...(options.maxModelLen === undefined
-          ? []
-          : ['--max-model-len', String(options.maxModelLen)]),
+        ...['--max-model-len', String(inputs.maxModelLen)],
         ...(options.sharedMemory ? [] : ['--no-shared-memory']),
         ...['--mooncake-config', inputs.mooncakeConfigPath],
         // The dotted spelling, unlike JSON, survives being copied from `ps` into a shell.

@@ -49,6 +49,10 @@ export class Supervisor implements Service {
 
   #startAll(): Promise<void> {
     const { clock, readyWithinMs } = this.#options;
+    // Nothing depends on the order; but a proxy that starts last is ready with every instance in use.
+    const others = this.children.slice(0, -1);
+    const proxy = this.children.at(-1);
+    let proxyIsStarted = false;
     return new Promise((resolve, reject) => {
       const finish = (error?: Fault) => {
         limit.cancel();
@@ -72,8 +76,12 @@ export class Supervisor implements Service {
         if (refused !== undefined) {
           finish(new Fault('MISCONFIGURED', this.#options.lastWordsOf(refused.plan.name)));
         } else if (this.children.every(({ state }) => state.state === 'ready')) finish();
+        else if (!proxyIsStarted && others.every(({ state }) => state.state === 'ready')) {
+          proxyIsStarted = true;
+          proxy?.start();
+        }
       };
-      for (const child of this.children) child.start();
+      for (const child of others) child.start();
     });
   }
 
