@@ -58,7 +58,9 @@ export async function ask(
     response = await fetch(`${url}${options.path ?? '/v1/completions'}`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
+      body: JSON.stringify(
+        body['stream'] === true ? { ...body, stream_options: { include_usage: true } } : body,
+      ),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     if (!response.ok) return failed(response.status, await response.text());
