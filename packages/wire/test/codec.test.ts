@@ -84,6 +84,20 @@ describe('a message', () => {
     expect(read(text(3), out.take())).toBe('abc');
   });
 
+  it('grows its writer under every kind of value', () => {
+    const every = struct({ u8, bool, size, u64, i64, id: uuid, text: text(), list: list(u8) });
+    const value = {
+      ...{ u8: 1, bool: true, size: 2, u64: 3n, i64: -4, id: parseUuid('5-6', 'id') },
+      ...{ text: 'seven', list: [8, 9] },
+    };
+    for (let before = 3_980; before < 4_096; before++) {
+      const out = new ByteWriter();
+      out.raw(Buffer.alloc(before));
+      encodeMessage(out, messageType(every), value);
+      expect(read(every, out.take().subarray(before))).toEqual(value);
+    }
+  });
+
   it('is handed out as the caller’s own, however large', () => {
     const out = new ByteWriter();
     const large = 'x'.repeat(2 ** 20);
