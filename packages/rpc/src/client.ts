@@ -9,9 +9,11 @@ export interface RpcClientOptions<P extends Protocol> {
   readonly connectTimeoutMs?: number;
   /** For calls that name no limit of their own. */
   readonly callTimeoutMs?: number;
-  /** Calls that wait for an answer; one more is refused as `OVERLOADED`. */
+  /** Calls whose answers are still to come; one more is refused as `OVERLOADED`. */
   readonly callCountMax?: number;
   readonly frameByteCountMax?: number;
+  /** A connection on which calls end at their deadlines and nothing at all came back for so long is given up. */
+  readonly silenceMaxMs?: number;
 }
 
 export interface RpcCallOptions {
@@ -22,14 +24,16 @@ export interface RpcCallOptions {
 /**
  * Calls the methods of one server over one connection, many at a time; connects when needed.
  *
- * A call that finds its connection closed by the other side before anything came back is sent once
- * more on a new one. That is safe for Mooncake's master, whose calls may all be repeated.
+ * A call sent on a connection that turns out to have been closed while it was idle is sent once more on
+ * a new one. A server that dies in that very moment may have run it already. All calls that Tsukimi makes
+ * to a master may be repeated: a second `PutStart` finds the object there, and the writer then computes
+ * or waits as it does for any key that another writer is at.
  */
 export class RpcClient<P extends Protocol> {
   readonly #options: RpcClientOptions<P>;
+  readonly #closing = new AbortController();
   #connection: ClientConnection | null = null;
   #connecting: Promise<ClientConnection> | null = null;
-  #isClosed = false;
 
   constructor(options: RpcClientOptions<P>) {
     this.#options = options;
@@ -49,59 +53,60 @@ export class RpcClient<P extends Protocol> {
     { signal, timeoutMs = this.#options.callTimeoutMs ?? 5_000 }: RpcCallOptions = {},
   ): Promise<ResultOf<P[K]>> {
     const method = this.#options.protocol[name] as Protocol[string];
-    const limit = deadline(this.#options.clock, timeoutMs, `call of ${name}`, signal);
-    try {
-      for (let isFirst = true; ; isFirst = false) {
-        const connection = await this.#connected(limit.signal);
-        try {
-          return (await connection.call(method, args, limit.signal)) as ResultOf<P[K]>;
-        } catch (error) {
-          const lost = error instanceof ConnectionLost;
-          if (!lost) throw error;
-          if (!isFirst || !error.mayRepeat) throw this.#unreachable(error);
-        }
+    const endsAtMs = this.#options.clock.monotonicMs() + timeoutMs;
+    const call = { name, method, args, timeoutMs, endsAtMs, signal };
+    for (let isFirst = true; ; isFirst = false) {
+      const connection = this.#connection?.isOpen
+        ? this.#connection
+        : await this.#connected(name, endsAtMs, signal);
+      try {
+        return (await connection.call(call)) as ResultOf<P[K]>;
+      } catch (error) {
+        if (!(error instanceof ConnectionLost)) throw error;
+        if (!isFirst || !error.mayRepeat) throw this.#unreachable(error);
       }
-    } finally {
-      limit.release();
     }
   }
 
   /** Calls under way fail as `CANCELLED`, and so do later ones. */
   close(): void {
-    this.#isClosed = true;
-    this.#connection?.close(new Fault('CANCELLED', 'the RPC client is closed'));
+    const closed = new Fault('CANCELLED', 'the RPC client is closed');
+    this.#closing.abort(closed);
+    this.#connection?.close(closed);
   }
 
-  async #connected(signal: AbortSignal): Promise<ClientConnection> {
-    if (this.#isClosed) throw new Fault('CANCELLED', 'the RPC client is closed');
-    if (this.#connection?.isOpen) return this.#connection;
+  /** The connection, once it stands; all calls that wait for it share one attempt. */
+  async #connected(
+    name: string,
+    endsAtMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<ClientConnection> {
+    this.#closing.signal.throwIfAborted();
     this.#connecting ??= this.#connect().finally(() => {
       this.#connecting = null;
     });
-    return await orAborted(this.#connecting, signal);
+    const { clock } = this.#options;
+    const leftMs = endsAtMs - clock.monotonicMs();
+    using limit = deadline(clock, leftMs, `connecting for ${name}`, signal);
+    return await orAborted(this.#connecting, limit.signal);
   }
 
   async #connect(): Promise<ClientConnection> {
     const { address, clock, connectTimeoutMs = 1_000 } = this.#options;
-    const limit = deadline(clock, connectTimeoutMs, 'connecting');
+    using limit = deadline(clock, connectTimeoutMs, 'connecting', this.#closing.signal);
     try {
-      const connection = await ClientConnection.open(address, limit.signal, {
+      this.#connection = await ClientConnection.open(address, limit.signal, {
+        clock,
         callCountMax: this.#options.callCountMax ?? 4_096,
         frameByteCountMax: this.#options.frameByteCountMax ?? 64 * 2 ** 20,
+        silenceMaxMs: this.#options.silenceMaxMs ?? 15_000,
       });
-      if (this.#isClosed) {
-        const closed = new Fault('CANCELLED', 'the RPC client is closed');
-        connection.close(closed);
-        throw closed;
-      }
-      this.#connection = connection;
-      return connection;
     } catch (error) {
-      if (Fault.has(error, 'CANCELLED')) throw error;
+      this.#closing.signal.throwIfAborted();
       throw this.#unreachable(error);
-    } finally {
-      limit.release();
     }
+    if (this.#closing.signal.aborted) this.#connection.close(this.#closing.signal.reason as Fault);
+    return this.#connection;
   }
 
   #unreachable(cause: unknown): Fault {

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { type Clock, Fault, type Logger, type Scheduled } from '@tsukimi/base';
 import {
-  ByteWriter,
+  type ByteWriter,
   decodeArgs,
   encodeMessage,
   type Protocol,
@@ -13,27 +13,48 @@ import {
 } from '@tsukimi/wire';
 import type { Peer, RpcServerLimits } from './server.ts';
 
-type Method = Protocol[string];
+/** Answers are handed to the socket in pieces of about this size, or when there are no more. */
+const flushByteCount = 256 * 1_024;
+
+export interface NamedMethod {
+  readonly name: string;
+  readonly method: Protocol[string];
+}
 
 export interface ServerConnectionOptions {
   readonly peer: Peer;
   readonly limits: RpcServerLimits;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly methodById: ReadonlyMap<number, { readonly method: Method; readonly name: string }>;
+  readonly methodById: ReadonlyMap<number, NamedMethod>;
   readonly handlers: Readonly<Record<string, (args: unknown, peer: Peer) => unknown>>;
+  /** Shared by all connections of a server; empty between turns of the event loop. */
+  readonly out: ByteWriter;
+  /** Counts what half requests hold, over all connections of a server. */
+  readonly unfinished: { byteCount: number };
   readonly onClose: () => void;
 }
 
-/** One client: reads requests, runs handlers, writes answers, and keeps to the limits. */
+/** A request whose answer must wait for its own handler, or for those of requests before it. */
+interface Unanswered {
+  /** Null until there is something to answer. */
+  write: (() => void) | null;
+}
+
+/**
+ * One client: reads requests, runs handlers, writes answers in the order of the requests, and keeps
+ * to the limits. Reading stops while too many answers are unread or unfinished.
+ */
 export class ServerConnection {
   readonly #socket: Socket;
   readonly #options: ServerConnectionOptions;
   readonly #parser: RequestParser;
-  readonly #out = new ByteWriter();
-  #runningCount = 0;
-  #isBlocked = false;
-  #frameLimit: Scheduled | null = null;
+  readonly #unanswered: Unanswered[] = [];
+  #frames: RequestFrame[] = [];
+  #frameIndex = 0;
+  #unfinishedByteCount = 0;
+  #requestLimit: Scheduled | null = null;
+  #unreadLimit: Scheduled | null = null;
   #isFinishing = false;
 
   constructor(socket: Socket, options: ServerConnectionOptions) {
@@ -42,20 +63,23 @@ export class ServerConnection {
     this.#parser = new RequestParser(options.limits.frameByteCountMax);
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('drain', () => {
-      this.#isBlocked = false;
-      this.#resume();
+      this.#unreadLimit?.cancel();
+      this.#unreadLimit = null;
+      this.#work();
     });
     socket.on('error', () => socket.destroy());
     socket.on('close', () => {
-      this.#frameLimit?.cancel();
+      this.#requestLimit?.cancel();
+      this.#unreadLimit?.cancel();
+      this.#countUnfinished(0);
       options.onClose();
     });
   }
 
-  /** Closes once everything that was asked has been answered. */
+  /** Closes once everything that was read has been answered. */
   finish(): void {
     this.#isFinishing = true;
-    if (this.#runningCount === 0) this.#socket.end(() => this.#socket.destroy());
+    this.#work();
   }
 
   destroy(): void {
@@ -63,6 +87,7 @@ export class ServerConnection {
   }
 
   #read(chunk: Buffer): void {
+    if (this.#isFinishing) return;
     let frames: RequestFrame[];
     try {
       frames = this.#parser.push(chunk);
@@ -70,105 +95,173 @@ export class ServerConnection {
       this.#refuse((error as Error).message);
       return;
     }
-    for (const frame of frames) this.#serve(frame);
+    this.#countUnfinished(this.#parser.pendingByteCount);
+    if (this.#options.unfinished.byteCount > this.#options.limits.unfinishedByteCountMax) {
+      this.#refuse('half requests of all clients take too much memory');
+      return;
+    }
+    this.#enqueue(frames);
+    this.#work();
+    this.#watchRequest(frames.length > 0);
+  }
+
+  /** A paused socket may still deliver a chunk that was on its way. */
+  #enqueue(frames: RequestFrame[]): void {
+    if (this.#frameIndex === this.#frames.length) {
+      this.#frames = frames;
+      this.#frameIndex = 0;
+    } else this.#frames.push(...frames);
+  }
+
+  /** Goes on as far as the limits allow; called whenever something changed. */
+  #work(): void {
+    if (this.#socket.destroyed) return;
+    const { out } = this.#options;
+    // Whatever a bug may have left there must not reach this client.
+    out.position = 0;
+    this.#writeSettled();
+    while (!this.#isHeldBack && this.#frameIndex < this.#frames.length) {
+      this.#serve(this.#frames[this.#frameIndex++] as RequestFrame);
+      if (out.position >= flushByteCount) this.#flush();
+    }
     this.#flush();
-    this.#watchFrame(frames.length > 0);
-    if (this.#runningCount >= this.#options.limits.runningCountMax) this.#socket.pause();
+    if (this.#isHeldBack) this.#socket.pause();
+    else if (this.#socket.isPaused()) {
+      this.#socket.resume();
+      this.#watchRequest(true);
+    }
+    const isDone = this.#frameIndex === this.#frames.length && this.#unanswered.length === 0;
+    if (this.#isFinishing && isDone) this.#socket.end(() => this.#socket.destroy());
+  }
+
+  get #isHeldBack(): boolean {
+    const { runningCountMax, unreadByteCountMax } = this.#options.limits;
+    return (
+      this.#unanswered.length >= runningCountMax ||
+      this.#socket.writableLength >= unreadByteCountMax
+    );
   }
 
   #serve({ sequence, functionId, body }: RequestFrame): void {
     const { methodById, handlers, peer } = this.#options;
     const called = methodById.get(functionId);
     if (called === undefined) {
-      const message = 'the rpc function not registered';
-      writeErrorResponse(this.#out, sequence, RpcError.NOT_REGISTERED, message);
+      this.#answer(() => this.#writeError(sequence, RpcError.NOT_REGISTERED));
       return;
     }
-    const { method, name } = called;
     let args: unknown;
     try {
-      args = decodeArgs(method, body);
+      args = decodeArgs(called.method, body);
     } catch {
-      writeErrorResponse(this.#out, sequence, RpcError.INVALID_ARGUMENTS, 'invalid rpc arg');
+      this.#answer(() => this.#writeError(sequence, RpcError.INVALID_ARGUMENTS));
       return;
     }
     try {
-      const result = handlers[name]?.(args, peer);
-      if (result instanceof Promise) this.#serveLater(sequence, name, method, result);
-      else this.#answer(sequence, method, result);
+      const result = handlers[called.name]?.(args, peer);
+      if (result instanceof Promise) this.#answerLater(sequence, called, result);
+      else this.#answer(() => this.#writeResult(sequence, called, result));
     } catch (error) {
-      this.#answerThrown(sequence, name, error);
+      this.#answer(() => this.#writeThrown(sequence, called, error));
     }
   }
 
-  #serveLater(sequence: number, name: string, method: Method, result: Promise<unknown>): void {
-    this.#runningCount += 1;
+  #answer(write: () => void): void {
+    if (this.#unanswered.length === 0) write();
+    else this.#unanswered.push({ write });
+  }
+
+  #answerLater(sequence: number, called: NamedMethod, result: Promise<unknown>): void {
+    const entry: Unanswered = { write: null };
+    this.#unanswered.push(entry);
     result
       .then(
-        (value) => this.#answer(sequence, method, value),
-        (error: unknown) => this.#answerThrown(sequence, name, error),
+        (value) => {
+          entry.write = () => this.#writeResult(sequence, called, value);
+        },
+        (error: unknown) => {
+          entry.write = () => this.#writeThrown(sequence, called, error);
+        },
       )
-      .finally(() => {
-        this.#runningCount -= 1;
-        this.#flush();
-        this.#resume();
-        if (this.#isFinishing && this.#runningCount === 0) this.finish();
-      });
+      // Only the oldest opens the way for others.
+      .finally(() => this.#unanswered[0] === entry && this.#work());
   }
 
-  #answer(sequence: number, method: Method, value: unknown): void {
-    const start = this.#out.position;
+  #writeSettled(): void {
+    let count = 0;
+    for (const { write } of this.#unanswered) {
+      if (write === null) break;
+      write();
+      count += 1;
+      if (this.#options.out.position >= flushByteCount) this.#flush();
+    }
+    this.#unanswered.splice(0, count);
+  }
+
+  #writeResult(sequence: number, called: NamedMethod, value: unknown): void {
+    const { out } = this.#options;
+    const start = out.position;
     try {
-      writeResponse(this.#out, sequence, RpcError.NONE, () =>
-        encodeMessage(this.#out, method.response, value),
+      writeResponse(out, sequence, RpcError.NONE, () =>
+        encodeMessage(out, called.method.response, value),
       );
     } catch (error) {
-      this.#out.position = start;
-      throw error;
+      out.position = start;
+      this.#writeThrown(sequence, called, error);
     }
   }
 
-  #answerThrown(sequence: number, name: string, error: unknown): void {
+  #writeThrown(sequence: number, { name }: NamedMethod, error: unknown): void {
+    const { out, logger } = this.#options;
     const reason = error instanceof Error ? error.message : String(error);
     // An expected failure is the caller's to report; anything else is a bug of ours.
-    if (!(error instanceof Fault))
-      this.#options.logger.error('rpc.handler-failed', { name, reason });
-    writeErrorResponse(this.#out, sequence, RpcError.THROWN, reason);
+    if (!(error instanceof Fault)) logger.error('rpc.handler-failed', { name, reason });
+    writeErrorResponse(out, sequence, RpcError.THROWN, reason);
+  }
+
+  #writeError(sequence: number, error: keyof typeof errorMessages): void {
+    writeErrorResponse(this.#options.out, sequence, error, errorMessages[error]);
   }
 
   #flush(): void {
-    if (this.#out.position === 0 || this.#socket.destroyed) return;
-    if (!this.#socket.write(this.#out.take())) {
-      // Whoever does not read our answers is not asked for more questions.
-      this.#isBlocked = true;
-      this.#socket.pause();
-    }
+    const { out, clock, limits } = this.#options;
+    if (out.position === 0) return;
+    const bytes = out.take();
+    if (this.#socket.destroyed) return;
+    this.#socket.write(bytes);
+    if (this.#socket.writableLength < limits.unreadByteCountMax) return;
+    this.#unreadLimit ??= clock.schedule(limits.unreadWithinMs, () =>
+      this.#refuse('answers were not read in time'),
+    );
   }
 
-  #resume(): void {
-    const { runningCountMax } = this.#options.limits;
-    if (!this.#isBlocked && this.#runningCount < runningCountMax) this.#socket.resume();
-  }
-
-  /** Gives a request that has begun a time to be complete; each finished one starts it anew. */
-  #watchFrame(hasProgressed: boolean): void {
+  /** Gives a request that has begun a time to be complete; while we do not read, it has all the time. */
+  #watchRequest(isFresh: boolean): void {
     const { clock, limits } = this.#options;
-    if (hasProgressed || this.#parser.pendingByteCount === 0) {
-      this.#frameLimit?.cancel();
-      this.#frameLimit = null;
+    const isWaiting = this.#parser.pendingByteCount > 0 && !this.#socket.isPaused();
+    if (isFresh || !isWaiting) {
+      this.#requestLimit?.cancel();
+      this.#requestLimit = null;
     }
-    if (this.#parser.pendingByteCount > 0 && this.#frameLimit === null) {
-      this.#frameLimit = clock.schedule(limits.frameWithinMs, () =>
-        this.#refuse('a request was not complete in time'),
-      );
-    }
+    if (!isWaiting || this.#socket.destroyed) return;
+    this.#requestLimit ??= clock.schedule(limits.requestWithinMs, () =>
+      this.#refuse('a request was not complete in time'),
+    );
+  }
+
+  #countUnfinished(byteCount: number): void {
+    this.#options.unfinished.byteCount += byteCount - this.#unfinishedByteCount;
+    this.#unfinishedByteCount = byteCount;
   }
 
   #refuse(reason: string): void {
-    this.#options.logger.warn('rpc.connection-refused', {
-      peer: this.#options.peer.address,
-      reason,
-    });
+    const { logger, peer } = this.#options;
+    logger.warn('rpc.connection-refused', { peer: peer.address, reason });
     this.#socket.destroy();
   }
 }
+
+/** Word for word those of the original. */
+const errorMessages = {
+  [RpcError.INVALID_ARGUMENTS]: 'invalid rpc arg',
+  [RpcError.NOT_REGISTERED]: 'the rpc function not registered',
+} as const;

@@ -1,8 +1,8 @@
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type Socket } from 'node:net';
 import { type Clock, Ending, type Logger, listenFault, type Service } from '@tsukimi/base';
-import type { ArgsOf, Protocol, ResultOf } from '@tsukimi/wire';
-import { ServerConnection } from './server-connection.ts';
+import { type ArgsOf, ByteWriter, type Protocol, type ResultOf } from '@tsukimi/wire';
+import { type NamedMethod, ServerConnection } from './server-connection.ts';
 
 /** What stands behind a connection; handlers may tell peers apart by it. */
 export interface Peer {
@@ -11,7 +11,10 @@ export interface Peer {
   readonly address: string;
 }
 
-/** One function for each call. A plain result is answered in the same write as its neighbours. */
+/**
+ * One function for each call. A plain result is answered in the same write as its neighbours; a promise
+ * holds back the answers to later calls of the same connection, since answers keep the order of requests.
+ */
 export type Handlers<P extends Protocol> = {
   readonly [K in keyof P]: (
     args: ArgsOf<P[K]>,
@@ -24,17 +27,29 @@ export interface RpcServerLimits {
   /** A longer request closes its connection. */
   readonly frameByteCountMax: number;
   /** A request must be complete this long after its first byte. An idle connection may stay. */
-  readonly frameWithinMs: number;
+  readonly requestWithinMs: number;
+  /** Bytes of half requests over all connections; whoever sends more is cut off. */
+  readonly unfinishedByteCountMax: number;
   /** Requests of one connection whose handlers have not answered yet; beyond it we stop reading. */
   readonly runningCountMax: number;
+  /** Answers of one connection that its client has not read yet; beyond it we stop reading. */
+  readonly unreadByteCountMax: number;
+  /** A client that was waited for that long, and still has not read its answers, is cut off. */
+  readonly unreadWithinMs: number;
 }
 
 const defaultLimits: RpcServerLimits = {
   connectionCountMax: 8_192,
   frameByteCountMax: 32 * 2 ** 20,
-  frameWithinMs: 10_000,
+  requestWithinMs: 10_000,
+  unfinishedByteCountMax: 256 * 2 ** 20,
   runningCountMax: 1_024,
+  unreadByteCountMax: 2 ** 20,
+  unreadWithinMs: 30_000,
 };
+
+/** A client whose machine has gone without a word is noticed after this long and some probes. */
+const keepAliveInitialDelay = 60_000;
 
 export interface RpcServerOptions<P extends Protocol> {
   readonly name: string;
@@ -56,7 +71,9 @@ export class RpcServer<P extends Protocol> implements Service {
   readonly #server: Server;
   readonly #connections = new Set<ServerConnection>();
   readonly #ending = new Ending();
-  readonly #methodById: ReadonlyMap<number, { method: Protocol[string]; name: string }>;
+  readonly #methodById: ReadonlyMap<number, NamedMethod>;
+  readonly #out = new ByteWriter();
+  readonly #unfinished = { byteCount: 0 };
   #connectionCount = 0;
 
   constructor(options: RpcServerOptions<P>) {
@@ -69,7 +86,10 @@ export class RpcServer<P extends Protocol> implements Service {
         { name, method },
       ]),
     );
-    this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+    this.#server = createServer(
+      { noDelay: true, keepAlive: true, keepAliveInitialDelay },
+      (socket) => this.#accept(socket),
+    );
     this.#server.maxConnections = this.#limits.connectionCountMax;
   }
 
@@ -80,6 +100,11 @@ export class RpcServer<P extends Protocol> implements Service {
 
   get connectionCount(): number {
     return this.#connections.size;
+  }
+
+  /** What half requests hold, over all connections. */
+  get unfinishedByteCount(): number {
+    return this.#unfinished.byteCount;
   }
 
   start(): Promise<void> {
@@ -123,6 +148,8 @@ export class RpcServer<P extends Protocol> implements Service {
       clock: this.#options.clock,
       logger: this.#options.logger,
       methodById: this.#methodById,
+      out: this.#out,
+      unfinished: this.#unfinished,
       handlers: this.#options.handlers as never,
       onClose: () => this.#connections.delete(connection),
     });
