@@ -17,6 +17,8 @@ export const deadlines = {
   probeMs: 1_000,
   /** From one probe of an instance to the next. */
   probePeriodMs: 1_000,
+  /** A request that finds nobody up waits for this, longer than from one probe to the next. */
+  nobodyUpMs: 1_500,
   /** From one look at who an instance is (models, fingerprint) to the next. */
   identityPeriodMs: 10_000,
   /** A client that stopped reading its stream is given up after this. */

@@ -84,6 +84,7 @@ export class Exchange {
       promptTokenCount: this.#traits.promptTokenCount,
       retryUntilMs: clock.monotonicMs() + this.#firstByteMs,
       resumeWithinMs: deadlines.gapMs,
+      nobodyUpWaitMs: deadlines.nobodyUpMs,
     });
     this.#relay = new FrameRelay({
       stripsTokenIds: !this.#traits.wantsTokenIds,

@@ -26,7 +26,12 @@ function cluster(prefillCount: number, decodeCount: number) {
   const prefill = Array.from({ length: prefillCount }, (_, at) => add('prefill', 100 + at));
   const decode = Array.from({ length: decodeCount }, (_, at) => add('decode', 200 + at));
   const plan = () =>
-    new RequestPlan(pool, { promptTokenCount: 10, retryUntilMs: 30_000, resumeWithinMs: 10_000 });
+    new RequestPlan(pool, {
+      promptTokenCount: 10,
+      retryUntilMs: 30_000,
+      resumeWithinMs: 10_000,
+      nobodyUpWaitMs: 0,
+    });
   return { pool, prefill, decode, plan };
 }
 
@@ -69,6 +74,19 @@ describe('RequestPlan', () => {
       'none-up',
     ]);
     expect(route(cluster(0, 0).plan(), 'connect')).toEqual(['none-up']);
+  });
+
+  it('waits for a probe before it says that nobody is up, unless nobody could be', () => {
+    const { pool, plan } = cluster(1, 1);
+    const patient = new RequestPlan(pool, {
+      ...{ promptTokenCount: 10, retryUntilMs: 30_000, resumeWithinMs: 10_000 },
+      nobodyUpWaitMs: 600,
+    });
+    expect(route(patient, 'connect')).toEqual([
+      ...['prefill h:100', 'decode h:200'],
+      ...['wait', 'wait', 'wait', 'none-up'],
+    ]);
+    expect(route(plan(), 'connect')).toEqual(['none-up']);
   });
 
   it('leaves the hand-over out when a kind is missing', () => {

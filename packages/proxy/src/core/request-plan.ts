@@ -19,6 +19,8 @@ export interface RequestPlanOptions {
   readonly retryUntilMs: number;
   /** A stream that broke looks for somebody to continue it for at least this long. */
   readonly resumeWithinMs: number;
+  /** A request that finds nobody up waits this long: an instance may be back that was not probed since. */
+  readonly nobodyUpWaitMs: number;
 }
 
 /** Over the whole life of a request, so that one that kills its instances cannot kill them all. */
@@ -43,6 +45,8 @@ export class RequestPlan {
   #attemptCount = 0;
   #roundCount = 1;
   #retryUntilMs: number;
+  /** Set once nobody was up. */
+  #nobodyUpUntilMs: number | null = null;
   /** Whose weights made the stream that the client has the beginning of; null if nobody can continue it. */
   #continuation: { readonly fingerprint: string | null } | null = null;
   /** Whose pieces are coming, once the first has come. */
@@ -83,7 +87,11 @@ export class RequestPlan {
     const prefill = this.#untried('prefill');
     if (prefill.length > 0) return this.#attempt('decode', prefill);
     if (!this.#anybodyUp()) {
-      const waits = this.#state === 'streaming' && nowMs < this.#retryUntilMs;
+      this.#nobodyUpUntilMs ??= nowMs + this.#options.nobodyUpWaitMs;
+      const waits =
+        this.#state === 'streaming'
+          ? nowMs < this.#retryUntilMs
+          : nowMs < this.#nobodyUpUntilMs && this.#anybodyMayReturn();
       if (waits) return { kind: 'wait', delayMs: nobodyUpPauseMs };
       return { kind: 'give-up', why: 'none-up' };
     }
@@ -176,6 +184,10 @@ export class RequestPlan {
     const up = this.#pool.up(kind);
     if (this.#tried.length === 0 && this.#state !== 'streaming') return up;
     return up.filter((one) => !this.#tried.includes(one) && this.#mayContinue(one));
+  }
+
+  #anybodyMayReturn(): boolean {
+    return this.#pool.instances.some(({ state }) => state.name !== 'mismatch');
   }
 
   #anybodyUp(): boolean {
