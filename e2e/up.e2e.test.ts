@@ -151,7 +151,7 @@ describe('tsukimi up', () => {
     });
     const cases: [string[], RegExp][] = [
       [['--port', String(port)], /^tsukimi up: proxy: .*already in use.*--port$/m],
-      [['--model', '/no/such/model.gguf'], /^tsukimi up: .*\/no\/such\/model\.gguf.*--model/m],
+      [['--model', '/no/such/model.gguf'], /^tsukimi up: --model: .*\/no\/such\/model\.gguf/m],
       [['--gpu-memory-utilization', '0.0001'], /^tsukimi up: .*(--gpu-memory-utilization)/m],
       [['--prefil', '1'], /--prefil: unknown option/],
     ];
