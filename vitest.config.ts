@@ -5,8 +5,17 @@ const onSources = {
   ssr: { resolve: { conditions: ['@tsukimi/source', 'node'] } },
 };
 
+const reportDirectory = process.env['TSUKIMI_TEST_REPORTS'];
+
 export default defineConfig({
   test: {
+    // Continuous integration counts tests from these files.
+    ...(reportDirectory === undefined
+      ? {}
+      : {
+          reporters: ['default', 'json'],
+          outputFile: { json: `${reportDirectory}/${process.pid}.json` },
+        }),
     projects: [
       {
         ...onSources,

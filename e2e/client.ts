@@ -10,7 +10,7 @@ export interface Answer {
   readonly failure: string | null;
 }
 
-export interface Usage {
+interface Usage {
   readonly prompt_tokens: number;
   readonly completion_tokens: number;
   readonly total_tokens: number;
@@ -77,7 +77,10 @@ export async function ask(
       failure: null,
     };
   } catch (error) {
-    return failed(0, `${String(error)} ${String((error as Error).cause ?? '')}`);
+    return failed(
+      0,
+      `${String(error)} ${((error as Error).cause as Error | undefined)?.message ?? ''}`,
+    );
   }
 }
 

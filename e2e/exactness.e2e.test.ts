@@ -127,6 +127,8 @@ describe('two hosts', () => {
     expect(answers.map(({ body }) => body.choices[0]?.text)).toEqual(few.map(({ text }) => text));
     expect(
       answers.map(({ body }) => body.usage.prompt_tokens_details.decode_loaded_tokens),
-    ).toEqual(few.map(({ body }) => (body.prompt as number[]).length - 1));
+    ).toEqual(
+      few.map(({ body }) => ((body as Record<string, unknown>)['prompt'] as number[]).length - 1),
+    );
   });
 });

@@ -6,12 +6,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { eventually } from '@tsukimi/base/testing';
 
-export const programPath = fileURLToPath(
-  new URL('../packages/cli/bin/tsukimi.js', import.meta.url),
-);
+const programPath = fileURLToPath(new URL('../packages/cli/bin/tsukimi.js', import.meta.url));
 
 /** `full` when an acceptance run asks for it; `smoke`, smaller in every number, otherwise. */
-export const form = process.env['TSUKIMI_FORM'] === 'full' ? 'full' : 'smoke';
+const form = process.env['TSUKIMI_FORM'] === 'full' ? 'full' : 'smoke';
 export const sized = <T>(sizes: { smoke: T; full: T }): T => sizes[form];
 
 export interface Started {

@@ -16,7 +16,7 @@ export interface CommandContext {
   readonly programPath: string;
 }
 
-export interface RunnerOptions {
+interface RunnerOptions {
   readonly shutdownTimeoutMs: number;
   readonly onReady?: () => void;
 }

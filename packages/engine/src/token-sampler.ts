@@ -98,7 +98,7 @@ function drawnStages({ topK, topP, minP, temperature }: SamplingOptions): Sample
 }
 
 /** 32 well-mixed bits of seed and index (the finalizer of splitmix32); never what llama.cpp takes for "by chance". */
-export function drawSeed(seed: number, index: number): number {
+function drawSeed(seed: number, index: number): number {
   const high = Math.floor(seed / 2 ** 32);
   const mixed = mix(mix(mix(seed) + high) + Math.imul(index + 1, 0x9e3779b9));
   return mixed === 0xffffffff ? 0 : mixed;

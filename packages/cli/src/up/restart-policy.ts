@@ -1,4 +1,4 @@
-export const restartDelayMsMin = 200;
+const restartDelayMsMin = 200;
 export const restartDelayMsMax = 10_000;
 /** A child that lived this long starts anew with the shortest delay. */
 export const settledAfterMs = 10_000;

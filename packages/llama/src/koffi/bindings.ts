@@ -5,7 +5,7 @@ import koffi from 'koffi';
 import { batchType, contextParamsType, logType, modelParamsType, sizedTypes } from './structs.ts';
 
 /** The one release whose header the declarations here follow. */
-export const llamaRelease = 'v0.5.0';
+const llamaRelease = 'v0.5.0';
 /** What `llama_version` of that release answers. */
 const llamaVersion = '0.5.0-dev';
 
@@ -80,7 +80,7 @@ export interface Bindings {
 }
 
 /** The last error lines of the library, which has no other way to say why something failed. */
-export class ErrorLines {
+class ErrorLines {
   #lines: string[] = [];
 
   add(line: string): void {

@@ -1,0 +1,18 @@
+/** `npm run bench [-- NAME …]`: one JSON line for each result. */
+import { fileURLToPath } from 'node:url';
+
+const names = ['master', 'store', 'decode', 'proxy'] as const;
+const asked = process.argv.slice(2);
+const unknown = asked.filter((name) => !names.some((known) => known === name));
+if (unknown.length > 0) {
+  process.stderr.write(`unknown benchmark ${unknown.join(', ')}; there are ${names.join(', ')}\n`);
+  process.exit(1);
+}
+for (const name of asked.length > 0 ? asked : names) {
+  const path = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
+  const benchmark = (await import(path)) as { run(): Promise<object | object[]> };
+  for (const result of [await benchmark.run()].flat())
+    process.stdout.write(`${JSON.stringify(result)}\n`);
+}
+// Sockets that a benchmark keeps alive must not keep this process.
+process.exit(0);
