@@ -80,9 +80,9 @@ export class Cluster implements AsyncDisposable {
     await exited;
   }
 
-  /** Starts one more instance; nobody tells the proxy. */
-  addInstance(name: string, role: Role): void {
-    this.#define(name, () => this.#serve(name, role));
+  /** Starts one more instance, with flags of its own; nobody tells the proxy. */
+  addInstance(name: string, role: Role, ownArgs: readonly string[] = []): void {
+    this.#define(name, () => this.#serve(name, role, ownArgs));
     this.restart(name);
   }
 
@@ -122,13 +122,13 @@ export class Cluster implements AsyncDisposable {
     this.#commands.set(name, command);
   }
 
-  #serve(name: string, role: Role): Started {
+  #serve(name: string, role: Role, ownArgs: readonly string[] = []): Started {
     const { model, serveArgs } = this.#options;
     const transfer = JSON.stringify({ kv_connector: 'MooncakeStoreConnector', kv_role: role });
     return this.processes.start(
       [
         ...['serve', '--model', model, '--host', '127.0.0.1', '--port', String(this.#portOf(name))],
-        ...['--threads', '1', '--kv-transfer-config', transfer, ...serveArgs],
+        ...['--threads', '1', '--kv-transfer-config', transfer, ...serveArgs, ...ownArgs],
       ],
       { env: { MOONCAKE_CONFIG_PATH: this.configPath } },
     );
