@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { eventually } from '@tsukimi/base/testing';
 import { freePorts, Processes, type Started, untilReady } from './processes.ts';
 
 export interface ClusterOptions {
@@ -95,6 +96,12 @@ export class Cluster implements AsyncDisposable {
     await untilReady(`${this.adminUrl}/health`, this.started('master'));
     for (const name of this.instanceNames) await this.readyInstance(name);
     await untilReady(`${this.url}/ready`, this.started('proxy'));
+    await eventually(async () => {
+      const status = (await (await fetch(`${this.url}/status`)).json()) as {
+        instances: readonly { readonly state: string }[];
+      };
+      return status.instances.every(({ state }) => state === 'up');
+    }, 'the proxy to know every instance');
   }
 
   async metric(name: string, url = this.adminUrl): Promise<number> {

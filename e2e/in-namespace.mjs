@@ -3,17 +3,22 @@ import { readFileSync } from 'node:fs';
 
 const job = JSON.parse(readFileSync(0, 'utf8'));
 const deadline = Date.now() + 40_000;
-for (const url of job.waitFor) {
+async function until(what, check) {
   for (;;) {
     try {
-      if ((await fetch(url)).ok) break;
+      if (await check()) return;
     } catch {
       // Not up yet.
     }
-    if (Date.now() > deadline) throw new Error(`${url} does not answer`);
+    if (Date.now() > deadline) throw new Error(`waited in vain for ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
+for (const url of job.waitFor) await until(url, async () => (await fetch(url)).ok);
+await until('the proxy to know every instance', async () => {
+  const { instances } = await (await fetch(`${job.url}/status`)).json();
+  return instances.every(({ state }) => state === 'up');
+});
 const answers = [];
 let next = 0;
 const worker = async () => {

@@ -17,6 +17,7 @@ import type { KvRole } from './kv-transfer-config.ts';
 import { globalSegmentByteCountDefault, type MooncakeConfig } from './mooncake-config.ts';
 import type { ServeOptions } from './options.ts';
 import { Resource } from './resource.ts';
+import { StoreJoin } from './store-join.ts';
 
 export interface KvSharingOptions {
   readonly serve: Pick<
@@ -96,7 +97,12 @@ export async function openKvSharing(options: KvSharingOptions): Promise<KvSharin
   });
   return {
     connector,
-    services: [new Resource('metadata client', () => metadata.close()), transfer, store],
+    services: [
+      new Resource('metadata client', () => metadata.close()),
+      transfer,
+      store,
+      new StoreJoin({ isReachable: () => store.reachable, clock, logger }),
+    ],
     storeReachable: () => store.reachable,
   };
 }
