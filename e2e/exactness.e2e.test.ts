@@ -1,3 +1,4 @@
+import { eventually } from '@tsukimi/base/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ask } from './client.ts';
 import { Cluster } from './cluster.ts';
@@ -95,6 +96,11 @@ describe('KV that travels through the store', () => {
       chat,
     );
     expect(first.failure).toBeNull();
+    // The answer does not wait for the store: one key for the prompt, one for prompt and answer.
+    await eventually(
+      async () => (await cluster.metric('master_key_count')) >= 2,
+      'the first turn to be stored',
+    );
     const second = await ask(
       url,
       {
