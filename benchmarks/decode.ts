@@ -31,7 +31,10 @@ export async function run(): Promise<object> {
   try {
     const url = `http://127.0.0.1:${port}`;
     await eventually(async () => (await fetch(`${url}/ready`)).ok, 'the instance', 30_000);
-    const result: Record<string, number | string> = { name: 'decode', model: 'tsukimi-demo' };
+    const result: Record<string, number | string> = {
+      benchmark: 'decode',
+      model: 'tsukimi-demo',
+    };
     for (const streamCount of [1, 8]) {
       let bare = 0;
       let served = 0;
@@ -39,9 +42,9 @@ export async function run(): Promise<object> {
         bare += await bareRate(model, streamCount);
         served += await servedRate(url, streamCount);
       }
-      result[`bareTokensPerSecond${streamCount}`] = Math.round(bare / roundCount);
-      result[`instanceTokensPerSecond${streamCount}`] = Math.round(served / roundCount);
-      result[`ratio${streamCount}`] = Number((served / bare).toFixed(2));
+      result[`bare_tokens_per_second_${streamCount}`] = Math.round(bare / roundCount);
+      result[`instance_tokens_per_second_${streamCount}`] = Math.round(served / roundCount);
+      result[`ratio_${streamCount}`] = Number((served / bare).toFixed(2));
     }
     return result;
   } finally {
