@@ -6,6 +6,7 @@ import { type CommandContext, defineCommand } from '../command.ts';
 import { makeAdminKey } from '../up/admin-key.ts';
 import type { Child } from '../up/child.ts';
 import { planCluster } from '../up/cluster-plan.ts';
+import { checkPortsAreFree } from '../up/free-ports.ts';
 import { checkClusterMemory } from '../up/memory-check.ts';
 import { type UpOptions, upOptions } from '../up/options.ts';
 import { RunDirectory } from '../up/run-directory.ts';
@@ -29,6 +30,8 @@ async function run(options: UpOptions, context: CommandContext): Promise<void> {
     maxModelLen,
     coreCount: availableParallelism(),
   });
+  // Before its folder is touched: whoever has these ports may be a cluster that runs from it.
+  await checkPortsAreFree(cluster.children);
   for (const name of ['up', ...cluster.children.map((child) => child.name)])
     directory.clearLog(name);
   directory.writeMooncakeConfig(cluster.mooncakeConfig);

@@ -1,7 +1,6 @@
-import { createServer } from 'node:net';
-import { Ending, Fault, formatAddress, type Service } from '@tsukimi/base';
+import { Ending, Fault, type Service } from '@tsukimi/base';
 import { Child, type ChildOptions } from './child.ts';
-import type { ChildPlan, ClusterPlan } from './cluster-plan.ts';
+import type { ClusterPlan } from './cluster-plan.ts';
 
 export interface SupervisorOptions extends Omit<ChildOptions, 'plan' | 'logPath' | 'onChange'> {
   readonly cluster: ClusterPlan;
@@ -38,7 +37,6 @@ export class Supervisor implements Service {
   }
 
   async start(): Promise<void> {
-    await checkPortsAreFree(this.#options.cluster.children);
     try {
       await this.#startAll();
     } catch (error) {
@@ -98,36 +96,5 @@ export class Supervisor implements Service {
       await Promise.all(present.map((child) => child.stop(deadline)));
     }
     this.#ending.stopped();
-  }
-}
-
-async function checkPortsAreFree(children: readonly ChildPlan[]): Promise<void> {
-  const owners = new Map<number, string>();
-  for (const { name, address, ports } of children) {
-    for (const { port, option } of ports) {
-      const other = owners.get(port);
-      if (other !== undefined) {
-        throw new Fault(
-          'MISCONFIGURED',
-          `${name} and ${other} would both take port ${port}; move one with ${option}`,
-        );
-      }
-      owners.set(port, name);
-      await new Promise<void>((resolve, reject) => {
-        const probe = createServer();
-        probe.once('error', (error: NodeJS.ErrnoException) => {
-          const reason =
-            error.code === 'EADDRINUSE' ? 'is already in use' : `cannot be used (${error.code})`;
-          const where = formatAddress({ host: address.host, port });
-          reject(
-            new Fault(
-              'MISCONFIGURED',
-              `${name}: ${where} ${reason}; choose another port with ${option}`,
-            ),
-          );
-        });
-        probe.listen({ host: address.host, port }, () => probe.close(() => resolve()));
-      });
-    }
   }
 }
