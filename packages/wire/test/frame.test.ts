@@ -62,8 +62,8 @@ describe('ResponseParser', () => {
 
 describe('spoiled frames', () => {
   it('give a sound value or a clear refusal, never anything else', () => {
-    const seed = 20_261_124;
-    const frames = 100_000;
+    const seed = Number(process.env['FUZZ_SEED'] ?? 20_261_124);
+    const frames = Number(process.env['FUZZ_FRAMES'] ?? 100_000);
     const report = fuzzCodecs({ seed, frames });
     console.log(`fuzz: seed ${seed}, ${frames} frames, ${JSON.stringify(report)}`);
     expect(report.read + report.refused + report.unread).toBe(frames);
