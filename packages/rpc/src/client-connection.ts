@@ -152,7 +152,11 @@ export class ClientConnection {
         this.#givenUp.add(sequence);
         settle(reason);
       };
-      const abort = () => giveUp(signal?.reason);
+      const abort = () => {
+        giveUp(signal?.reason);
+        // Many callers bring their deadline as a signal, which fires before our own.
+        if (Fault.has(signal?.reason, 'DEADLINE_PASSED')) this.#closeIfSilent();
+      };
       const limit: Scheduled = clock.schedule(endsAtMs - clock.monotonicMs(), () => {
         giveUp(new Fault('DEADLINE_PASSED', `call of ${name} took longer than ${timeoutMs} ms`));
         this.#closeIfSilent();

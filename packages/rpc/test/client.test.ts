@@ -1,4 +1,4 @@
-import { silentLogger } from '@tsukimi/base';
+import { deadline, silentLogger } from '@tsukimi/base';
 import { eventually, FakeClock } from '@tsukimi/base/testing';
 import { describe, expect, it } from 'vitest';
 import { RpcServer } from '../src/index.ts';
@@ -49,6 +49,30 @@ describe('RpcClient', () => {
     const client = dial(port, { clock, silenceMaxMs: 15_000 });
     for (const expectedCount of [1, 1, 1, 2]) {
       const outcome = client.call('ServiceReady', []).catch((error: unknown) => error);
+      await eventually(
+        () => client.isConnected && connectionCount === expectedCount,
+        'the connection',
+      );
+      // The call itself is made a few promises after the connection stands.
+      await new Promise((resolve) => setImmediate(resolve));
+      clock.advance(5_000);
+      expect(await outcome).toMatchObject({ code: 'DEADLINE_PASSED' });
+    }
+  });
+
+  it('leaves a server that is silent also when its callers bring the deadline', async () => {
+    const clock = new FakeClock();
+    let connectionCount = 0;
+    const port = await scripted((socket) => {
+      connectionCount += 1;
+      socket.resume();
+    });
+    const client = dial(port, { clock, silenceMaxMs: 15_000 });
+    for (const expectedCount of [1, 1, 1, 2]) {
+      using limit = deadline(clock, 5_000, 'the operation');
+      const outcome = client
+        .call('ServiceReady', [], { signal: limit.signal, timeoutMs: 60_000 })
+        .catch((error: unknown) => error);
       await eventually(
         () => client.isConnected && connectionCount === expectedCount,
         'the connection',
