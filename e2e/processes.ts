@@ -9,7 +9,7 @@ import { eventually } from '@tsukimi/base/testing';
 const programPath = fileURLToPath(new URL('../packages/cli/bin/tsukimi.js', import.meta.url));
 
 /** `full` when an acceptance run asks for it; `smoke`, smaller in every number, otherwise. */
-const form = process.env['TSUKIMI_FORM'] === 'full' ? 'full' : 'smoke';
+export const form = process.env['TSUKIMI_FORM'] === 'full' ? 'full' : 'smoke';
 export const sized = <T>(sizes: { smoke: T; full: T }): T => sizes[form];
 
 export interface Started {

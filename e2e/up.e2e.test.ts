@@ -49,7 +49,9 @@ const isRunning = (pid: number): boolean => {
   }
 };
 
-const segmentFiles = () => readdirSync('/dev/shm').filter((name) => name.startsWith('tsukimi'));
+/** Segments of these processes: their names hold the owner's pid. */
+const segmentFiles = (pids: readonly number[]) =>
+  readdirSync('/dev/shm').filter((name) => pids.some((pid) => name.includes(`-${pid}-`)));
 
 async function expectNothingLeft(pids: number[], ports: number[]): Promise<void> {
   await eventually(() => pids.every((pid) => !isRunning(pid)), 'all processes to be gone', 15_000);
@@ -69,7 +71,7 @@ describe('tsukimi up', () => {
     };
     expect(answer.choices[0]?.text.length).toBeGreaterThan(5);
     expect(answer.usage.total_tokens).toBeGreaterThan(5);
-    expect(segmentFiles().length).toBeGreaterThan(0);
+    expect(segmentFiles(pids)).toHaveLength(1);
     const status = await (await fetch(`${url}/status`)).json();
     expect(status).toMatchObject({ prefill_node_count: 1, decode_node_count: 1 });
 
@@ -77,7 +79,7 @@ describe('tsukimi up', () => {
 
     expect(await started.exited).toEqual([0, null]);
     await expectNothingLeft(pids, ports);
-    expect(segmentFiles()).toEqual([]);
+    expect(segmentFiles(pids)).toEqual([]);
   });
 
   it('starts a child again that dies', async () => {
@@ -101,15 +103,19 @@ describe('tsukimi up', () => {
 
     const second = await startUp(processes);
     await untilPrinted(second.started, /^ready /m);
-    for (const pid of childPids(second.started)) process.kill(pid, 'SIGKILL');
+    const secondPids = childPids(second.started);
+    for (const pid of secondPids) process.kill(pid, 'SIGKILL');
     second.started.child.kill('SIGKILL');
     await second.started.exited;
 
+    // Nobody was left to clean up: the next start does.
     const third = await startUp(processes);
     await untilPrinted(third.started, /^ready /m);
+    expect(segmentFiles(secondPids)).toEqual([]);
+    const thirdPids = childPids(third.started);
     third.started.child.kill('SIGTERM');
     await third.started.exited;
-    expect(segmentFiles()).toEqual([]);
+    expect(segmentFiles([...pids, ...thirdPids])).toEqual([]);
   });
 
   it('runs as an ordinary user', async () => {
@@ -163,7 +169,6 @@ describe('tsukimi up', () => {
       expect(started.log().trimEnd().split('\n')).toHaveLength(1);
     }
     busy.close();
-    expect(segmentFiles()).toEqual([]);
   });
 });
 
