@@ -8,6 +8,8 @@ export interface CommandContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Writes to standard output. */
   readonly print: (text: string) => void;
+  /** Fires when the process is told to stop. */
+  readonly stopRequested: AbortSignal;
   /** Runs services until the process is told to stop, then stops them within `shutdownTimeoutMs`. */
   readonly run: (services: readonly Service[], options: RunnerOptions) => Promise<void>;
   /** Of this program. */

@@ -34,6 +34,11 @@ ${commands.map(({ name, summary }) => `  ${name.padEnd(10)}${summary}`).join('\n
 const stopRequest = new AbortController();
 const stopNow = new AbortController();
 
+// Whatever still hangs after that, be it a start, must not keep the process: ports and memory are to be free.
+stopNow.signal.addEventListener('abort', () => {
+  clock.schedule(2_000, () => process.exit(exitCodes.failed));
+});
+
 function requestStop(): void {
   if (stopRequest.signal.aborted) stopNow.abort();
   stopRequest.abort();
@@ -55,16 +60,13 @@ const context: CommandContext = {
   logger: new LineLogger(clock, (line) => process.stderr.write(line)),
   env: process.env,
   print: (text) => process.stdout.write(text),
+  stopRequested: stopRequest.signal,
   programPath: fileURLToPath(new URL('../bin/tsukimi.js', import.meta.url)),
   run: (services, { shutdownTimeoutMs, onReady }) =>
     runServices(services, {
       until: stopRequest.signal,
       stopDeadline: () => {
         clock.schedule(shutdownTimeoutMs, () => stopNow.abort());
-        // Whatever still hangs after the deadline must not keep the process: ports and memory are to be free.
-        stopNow.signal.addEventListener('abort', () => {
-          clock.schedule(2_000, () => process.exit(exitCodes.failed));
-        });
         return stopNow.signal;
       },
       ...(onReady === undefined ? {} : { onReady }),

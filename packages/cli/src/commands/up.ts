@@ -47,6 +47,7 @@ async function run(options: UpOptions, context: CommandContext): Promise<void> {
     logPathOf: (child) => directory.logPath(child),
     lastWordsOf: (child) => directory.lastWords(child),
     readyWithinMs,
+    until: context.stopRequested,
     onChange: (child) => context.print(describeChange(child)),
     // Whoever was killed could not remove its own shared memory.
     onExit: () => removeStaleSegments(),

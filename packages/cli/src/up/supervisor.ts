@@ -8,6 +8,8 @@ export interface SupervisorOptions extends Omit<ChildOptions, 'plan' | 'logPath'
   /** The last thing a child wrote, to say why it refused to start. */
   readonly lastWordsOf: (child: string) => string;
   readonly readyWithinMs: number;
+  /** Ends the wait for children that are not ready; `stop` follows. */
+  readonly until: AbortSignal;
   /** Called on each change of a child's state once all have been ready. */
   readonly onChange: (child: Child) => void;
 }
@@ -46,7 +48,7 @@ export class Supervisor implements Service {
   }
 
   #startAll(): Promise<void> {
-    const { clock, readyWithinMs } = this.#options;
+    const { clock, readyWithinMs, until } = this.#options;
     // Nothing depends on the order; but a proxy that starts last is ready with every instance in use.
     const others = this.children.slice(0, -1);
     const proxy = this.children.at(-1);
@@ -54,10 +56,13 @@ export class Supervisor implements Service {
     return new Promise((resolve, reject) => {
       const finish = (error?: Fault) => {
         limit.cancel();
+        until.removeEventListener('abort', giveUp);
         this.#onStartChange = null;
         if (error === undefined) resolve();
         else reject(error);
       };
+      const giveUp = () => finish();
+      until.addEventListener('abort', giveUp, { once: true });
       const limit = clock.schedule(readyWithinMs, () => {
         const late = this.children.filter(({ state }) => state.state !== 'ready');
         const names = late.map(({ plan }) => plan.name).join(', ');
