@@ -33,6 +33,8 @@ export interface UpstreamOptions {
   readonly idleConnectionCountMax: number;
 }
 
+const idleConnectionMs = 10_000;
+
 /** A connection that may be idle, and whether a call over it has ended well since it was opened. */
 interface Connection {
   readonly client: Client;
@@ -86,6 +88,8 @@ export class Upstream {
       bodyTimeout: 0,
       connect: { timeout: 0 },
       pipelining: 1,
+      // Instances offer to keep connections for a minute: after a burst that would be many, for nothing.
+      keepAliveMaxTimeout: idleConnectionMs,
     });
     const connection = { client, reused: false };
     client.on('connect', () => {
