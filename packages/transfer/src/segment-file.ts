@@ -163,11 +163,15 @@ export function hostId(): string {
   return `${bootId()}:${statSync('/proc/self/ns/net').ino}`;
 }
 
-/** Field 22 of /proc/<pid>/stat, counted behind the program's name, which may hold anything. */
+/**
+ * Field 22 of /proc/<pid>/stat, counted behind the program's name, which may hold anything. Null for a
+ * process that is gone, also where only its parent has not heard of it yet (states Z and X).
+ */
 function startTimeOf(pid: number): string | null {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? null);
   } catch {
     return null;
   }

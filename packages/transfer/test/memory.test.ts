@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   closeSync,
   existsSync,
@@ -11,6 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { Fault } from '@tsukimi/base';
+import { eventually } from '@tsukimi/base/testing';
 import { afterEach, describe, expect, it } from 'vitest';
 import { allocateMemory, type Memory } from '../src/memory.ts';
 import { MemoryRegistry } from '../src/memory-registry.ts';
@@ -139,6 +141,25 @@ describe('removing stale segments', () => {
       files.heldElsewhere,
       files.foreign,
     ]);
+  });
+
+  it('takes the file of an owner that has ended, though its parent has not heard of it', async () => {
+    // The shell becomes a program that never asks what became of the child.
+    const parent = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 30']);
+    cleanups.push(() => parent.kill('SIGKILL'));
+    const [pid] = (await once(parent.stdout, 'data')).map((line) => Number(String(line)));
+    const stat = await eventually(() => {
+      const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+      return text.includes(') Z ') && text;
+    }, 'the child to end');
+    const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    const path = `/dev/shm/tsukimi-${boot}-${pid}-${startTime}-0`;
+    writeFileSync(path, '');
+    cleanups.push(() => existsSync(path) && unlinkSync(path));
+
+    removeStaleSegments();
+
+    expect(existsSync(path)).toBe(false);
   });
 
   it('is content with a directory that is not there', () => {
