@@ -174,8 +174,8 @@ describe('requests that are cancelled, and instances that are killed', () => {
           residentMib > before.residentMib * 1.1 + slackMib
         );
       });
-    // Connections that nobody uses are closed after a while.
-    await eventually(() => grown().length === 0, 'footprints as before', 15_000).catch(() => {});
+    // Connections that nobody uses are closed after a while, and V8 gives memory back when it is idle.
+    await eventually(() => grown().length === 0, 'footprints as before', 45_000).catch(() => {});
     const second = footprints();
     console.info(
       'footprints after the first batch and the second (descriptors, MiB):',
