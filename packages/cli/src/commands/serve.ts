@@ -1,5 +1,4 @@
 import { createInstance, serveOptions } from '@tsukimi/instance';
-import { removeStaleSegments } from '@tsukimi/transfer';
 import { defineCommand } from '../command.ts';
 
 export const serveCommand = defineCommand({
@@ -7,7 +6,6 @@ export const serveCommand = defineCommand({
   summary: 'An instance: one model behind the OpenAI API, alone or sharing KV through the store.',
   options: serveOptions,
   async run(options, { clock, random, logger, env, version, print, run }) {
-    removeStaleSegments();
     const instance = await createInstance(options, { clock, random, logger, env, version });
     for (const notice of instance.notices) logger.info('serve.notice', { notice });
     await run(instance.services, {
