@@ -21,7 +21,7 @@ export interface Started {
   readonly exited: Promise<readonly [number | null, NodeJS.Signals | null]>;
 }
 
-/** Real `tsukimi` processes of one test; `dispose` ends every one of them. */
+/** Real processes of one test; `dispose` ends every one of them. */
 export class Processes implements AsyncDisposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'tsukimi-e2e-'));
   readonly #running = new Set<Started>();
@@ -37,12 +37,22 @@ export class Processes implements AsyncDisposable {
       cwd?: string;
     } = {},
   ): Started {
-    const name = `${this.#count++}-${args[0]}`;
+    const command = [...(options.prefix ?? []), process.execPath, programPath, ...args];
+    return this.startCommand(args[0] as string, command, options);
+  }
+
+  /** Starts any command; `label` names its log. With `pipes`, its standard input and output are ours. */
+  startCommand(
+    label: string,
+    command: readonly string[],
+    options: { env?: Record<string, string>; uid?: number; cwd?: string; pipes?: boolean } = {},
+  ): Started {
+    const name = `${this.#count++}-${label}`;
     const logPath = join(this.directory, `${name}.log`);
     const log = openSync(logPath, 'a');
-    const [command, ...rest] = [...(options.prefix ?? []), process.execPath, programPath, ...args];
-    const child = spawn(command as string, rest, {
-      stdio: ['ignore', log, log],
+    const [file, ...args] = command;
+    const child = spawn(file as string, args, {
+      stdio: options.pipes === true ? ['pipe', 'pipe', log] : ['ignore', log, log],
       env: { ...process.env, ...options.env },
       cwd: options.cwd ?? this.directory,
       ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),

@@ -1,0 +1,57 @@
+import { parseAddress, SystemClock, SystemRandom, silentLogger } from '@tsukimi/base';
+import { eventually } from '@tsukimi/base/testing';
+import { HttpMetadataStore } from '@tsukimi/metadata';
+import { StoreClient } from '@tsukimi/store';
+import { TransferEngine } from '@tsukimi/transfer';
+
+export interface OwnClient extends AsyncDisposable {
+  readonly store: StoreClient;
+  readonly engine: TransferEngine;
+}
+
+export interface OwnClientOptions {
+  /** `host:port`, unique. */
+  readonly name: string;
+  readonly metadata: string;
+  readonly master: string;
+  /** 0 to lend none. */
+  readonly segmentByteCount: number;
+  readonly shared?: boolean;
+}
+
+/** A store client of ours in this process, once the master serves it. */
+export async function startOwnClient(options: OwnClientOptions): Promise<OwnClient> {
+  const { name, segmentByteCount, shared = false } = options;
+  const common = { clock: new SystemClock(), random: new SystemRandom(), logger: silentLogger };
+  const metadata = new HttpMetadataStore({ url: new URL(options.metadata), clock: common.clock });
+  const engine = new TransferEngine({
+    ...common,
+    name,
+    metadata,
+    host: '127.0.0.1',
+    sharedMemory: shared,
+  });
+  await engine.start();
+  const store = new StoreClient({
+    ...common,
+    masterAddress: parseAddress(options.master, 'master'),
+    engine,
+    localHostname: name,
+    segment: segmentByteCount === 0 ? null : { byteCount: segmentByteCount, shared },
+    // A busy machine must not make a test fail.
+    timeouts: { lookupMs: 10_000, transferMs: 60_000, controlMs: 10_000 },
+  });
+  await store.start();
+  await eventually(() => store.reachable, 'the master to answer our client', 30_000);
+  if (segmentByteCount > 0)
+    await eventually(() => store.state === 'serving', 'the segment', 30_000);
+  return {
+    store,
+    engine,
+    async [Symbol.asyncDispose]() {
+      await store.stop(AbortSignal.timeout(5_000));
+      await engine.stop(AbortSignal.timeout(5_000));
+      await metadata.close();
+    },
+  };
+}
