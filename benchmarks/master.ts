@@ -1,15 +1,14 @@
 /**
- * What the master costs: calls a second over loopback from 8 connections, one or 16 calls deep, and the
- * CPU time they take in the master's process. The driver sends frames made beforehand, so that it is
- * not what is measured; it shares the machine's cores all the same.
+ * What the master costs beside the published one: both are driven in one run, one after the other for
+ * each line, by the same driver, over loopback. The driver sends frames made beforehand, so that it is
+ * not what is measured; it shares the machine's cores all the same, so CPU seconds tell more than calls
+ * a second. `tsx benchmarks/master.ts exist` runs one operation alone.
  */
-import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
-import { loadOptions, SystemClock, SystemRandom, silentLogger } from '@tsukimi/base';
-import { assembleMaster, masterOptions } from '@tsukimi/master';
 import { configOf, segmentOf, uuid } from '@tsukimi/master/testing';
 import {
   type ArgsOf,
@@ -23,112 +22,217 @@ import {
   ResponseParser,
   writeRequest,
 } from '@tsukimi/wire';
+import { Processes } from '../e2e/processes.ts';
+import { type Master, startOwnMaster, startRealMaster } from '../interop/masters.ts';
 
-const connectionCount = 8;
+const connectionCounts = [1, 8, 64];
 const depths = [1, 16];
 const objectCount = 10_000;
-const roundMs = 1_500;
-const warmUpMs = 700;
+const roundMs = 1_000;
+const warmUpMs = 400;
+const tenant = 'default';
+const holder = uuid(1);
+const writer = uuid(2);
+const allReplicas = 4;
 
 type Name = keyof MasterProtocol;
-/** One after the other; each is sent when all answers to the one before are there. */
-type Steps = readonly Buffer[];
+/** Sent one after the other, each when all answers to the one before are there. */
+type Steps = readonly ((round: number) => Buffer)[];
 
-const tenant = 'default';
-const writer = uuid(2);
-const type = 4;
-
-/** One JSON object: calls a second and CPU seconds for 100,000 calls, by operation and depth. */
-export async function run(): Promise<object> {
-  const master = fork(fileURLToPath(import.meta.url), ['master']);
-  try {
-    const [port] = (await once(master, 'message')) as [number];
-    await prepare(port);
-    const results: Record<string, object> = {};
-    for (const depth of depths) {
-      const slot = (connection: number, index: number) => `slot-${connection}-${index}`;
-      const key = (connection: number, index: number) =>
-        `key-${(connection * 1_009 + index * 31) % objectCount}`;
-      const scenarios: Record<string, (connection: number) => Steps> = {
-        exist: (connection) => [
-          batch(depth, (index) => frame('ExistKey', [key(connection, index), tenant], index)),
-        ],
-        get: (connection) => [
-          batch(depth, (index) => frame('GetReplicaList', [key(connection, index), tenant], index)),
-        ],
-        put_end_remove: (connection) => [
-          batch(depth, (index) => putStart(slot(connection, index), index)),
-          batch(depth, (index) => putEnd(slot(connection, index), index)),
-          batch(depth, (index) => frame('Remove', [slot(connection, index), false, tenant], index)),
-        ],
-      };
-      for (const [name, stepsOf] of Object.entries(scenarios)) {
-        await drive(port, depth, stepsOf, warmUpMs);
-        const before = await cpuSeconds(master);
-        const { roundCount, seconds } = await drive(port, depth, stepsOf, roundMs);
-        const cpu = (await cpuSeconds(master)) - before;
-        const operationCount = roundCount * depth;
-        results[`${name}_depth_${depth}`] = {
-          operations_per_second: Math.round(operationCount / seconds),
-          master_cpu_seconds_per_100000: Number(((cpu / operationCount) * 1e5).toFixed(3)),
-        };
-      }
-    }
-    return { benchmark: 'master', connections: connectionCount, ...results };
-  } finally {
-    master.kill('SIGKILL');
-  }
+/** What one connection repeats: `depth` calls of each kind, all at once. */
+interface Operation {
+  /** Keys that one call is about. */
+  readonly keyCount: number;
+  steps(connection: number, depth: number): Steps;
 }
 
-/** Mounts memory and stores the objects that are read. */
-async function prepare(port: number): Promise<void> {
-  const socket = await connected(port);
-  const holder = uuid(1);
-  await answered(socket, frame('MountSegment', [segmentOf(1, 2 ** 34), holder], 0), 1);
-  for (let first = 0; first < objectCount; first += 100) {
-    const put = (index: number) => `key-${first + index}`;
-    await answered(
-      socket,
-      batch(100, (index) => putStart(put(index), index)),
-      100,
-    );
-    await answered(
-      socket,
-      batch(100, (index) => putEnd(put(index), index)),
-      100,
-    );
+const operations: Readonly<Record<string, Operation>> = {
+  exist: reading((key, index) => frame('ExistKey', [key(0), tenant], index)),
+  get: reading((key, index) => frame('GetReplicaList', [key(0), tenant], index)),
+  ping: reading((_, index) => frame('Ping', [holder], index)),
+  put_end: {
+    keyCount: 1,
+    steps: (connection, depth) => {
+      const key = (round: number, index: number) => `new-${connection}-${round}-${index}`;
+      return [
+        (round) => calls(depth, (index) => putStart(key(round, index), index)),
+        (round) => calls(depth, (index) => putEnd(key(round, index), index)),
+      ];
+    },
+  },
+  put_end_remove: {
+    keyCount: 1,
+    steps: (connection, depth) => {
+      const key = (index: number) => `slot-${connection}-${index}`;
+      return [
+        always(calls(depth, (index) => putStart(key(index), index))),
+        always(calls(depth, (index) => putEnd(key(index), index))),
+        always(calls(depth, (index) => frame('Remove', [key(index), false, tenant], index))),
+      ];
+    },
+  },
+  ...Object.fromEntries([64, 512].flatMap((keyCount) => Object.entries(batches(keyCount)))),
+};
+
+function batches(keyCount: number): Record<string, Operation> {
+  return {
+    [`exist_batch_${keyCount}`]: reading(
+      (key, index) => frame('BatchExistKey', [keysOf(keyCount, key), tenant], index),
+      keyCount,
+    ),
+    [`get_batch_${keyCount}`]: reading(
+      (key, index) => frame('BatchGetReplicaList', [keysOf(keyCount, key), tenant], index),
+      keyCount,
+    ),
+    [`put_end_remove_batch_${keyCount}`]: {
+      keyCount,
+      steps: (connection, depth) => {
+        const keys = (index: number) =>
+          keysOf(keyCount, (place) => `slot-${connection}-${index}-${place}`);
+        return [
+          always(calls(depth, (index) => batchPutStart(keys(index), index))),
+          always(calls(depth, (index) => batchPutEnd(keys(index), index))),
+          always(
+            calls(depth, (index) => frame('BatchRemove', [keys(index), false, tenant], index)),
+          ),
+        ];
+      },
+    },
+  };
+}
+
+function reading(
+  make: (key: (place: number) => string, index: number) => Buffer,
+  keyCount = 1,
+): Operation {
+  return {
+    keyCount,
+    steps: (connection, depth) => {
+      const key = (index: number) => (place: number) =>
+        `key-${(connection * 1_009 + index * 31 + place) % objectCount}`;
+      return [always(calls(depth, (index) => make(key(index), index)))];
+    },
+  };
+}
+
+/** One JSON object for each operation, count of connections and depth, and one for memory. */
+export async function run(asked: readonly string[] = []): Promise<object[]> {
+  await using processes = new Processes();
+  const flags = ['--client_ttl=3600', '--default_kv_lease_ttl=10000'];
+  const masters = {
+    own: await startOwnMaster(processes, { flags }),
+    real: await startRealMaster(processes, { flags }),
+  };
+  for (const master of Object.values(masters)) await prepare(master);
+  const results: object[] = [];
+  for (const [name, operation] of Object.entries(operations)) {
+    if (asked.length > 0 && !asked.includes(name)) continue;
+    for (const connections of connectionCounts) {
+      for (const depth of depths) {
+        const own = await measure(masters.own, operation, connections, depth);
+        const real = await measure(masters.real, operation, connections, depth);
+        results.push({
+          ...{ benchmark: 'master', operation: name, connections, depth, own, real },
+          operations_per_second_ratio: ratio(own.operations_per_second, real.operations_per_second),
+          operations_per_cpu_second_ratio: ratio(
+            real.cpu_seconds_per_100000,
+            own.cpu_seconds_per_100000,
+          ),
+        });
+      }
+    }
   }
+  if (asked.length === 0 || asked.includes('memory')) {
+    const own = await memoryPerMillion(masters.own);
+    const real = await memoryPerMillion(masters.real);
+    results.push({ benchmark: 'master', operation: 'memory_mib_per_million_objects', own, real });
+  }
+  return results;
+}
+
+async function measure(master: Master, operation: Operation, connections: number, depth: number) {
+  await drive(master, operation, connections, depth, warmUpMs);
+  const before = cpuSeconds(master);
+  const { roundCount, seconds } = await drive(master, operation, connections, depth, roundMs);
+  const cpu = cpuSeconds(master) - before;
+  const operationCount = roundCount * depth;
+  // What was put and not removed must not fill the memory for the next line.
+  if (operation === operations['put_end']) {
+    const socket = await connected(master.port);
+    await answered(socket, frame('RemoveByRegex', ['^new-', true, tenant], 0), 1);
+    socket.destroy();
+  }
+  return {
+    operations_per_second: Math.round(operationCount / seconds),
+    keys_per_second: Math.round((operationCount * operation.keyCount) / seconds),
+    cpu_seconds_per_100000: Number(((cpu / operationCount) * 1e5).toFixed(3)),
+  };
+}
+
+const ratio = (one: number, other: number): number => Number((one / other).toFixed(2));
+
+/** Mounts memory and stores the objects that are read. */
+async function prepare({ port }: Master): Promise<void> {
+  const socket = await connected(port);
+  await answered(socket, frame('MountSegment', [segmentOf(1, 2 ** 38), holder], 0), 1);
+  await answered(socket, frame('ReMountSegment', [[segmentOf(1, 2 ** 38)], holder], 0), 1);
+  await store(socket, 'key', objectCount);
   const [checked] = await answered(socket, frame('ExistKey', ['key-1', tenant], 0), 1);
   const result = decodeMessage(new ByteReader(checked as Buffer), masterProtocol.ExistKey.response);
   if (!('ok' in result && result.ok)) throw new Error('the master does not store objects');
   socket.destroy();
 }
 
+async function store(socket: Socket, prefix: string, count: number): Promise<void> {
+  for (let first = 0; first < count; first += 500) {
+    const keys = keysOf(500, (place) => `${prefix}-${first + place}`);
+    await answered(socket, batchPutStart(keys, 0), 1);
+    await answered(socket, batchPutEnd(keys, 0), 1);
+  }
+}
+
+async function memoryPerMillion(master: Master): Promise<number> {
+  const socket = await connected(master.port);
+  const before = residentMiB(master);
+  await store(socket, 'tsukimi/0123456789abcdef/0/256/resident', 1_000_000);
+  const after = residentMiB(master);
+  socket.destroy();
+  return Math.round(after - before);
+}
+
 /** All connections repeat their steps for a while; gives how often steps were repeated in all. */
 async function drive(
-  port: number,
+  { port }: Master,
+  operation: Operation,
+  connections: number,
   depth: number,
-  stepsOf: (connection: number) => Steps,
   forMs: number,
 ): Promise<{ roundCount: number; seconds: number }> {
-  const sockets = await Promise.all(Array.from({ length: connectionCount }, () => connected(port)));
+  const sockets = await Promise.all(Array.from({ length: connections }, () => connected(port)));
   const startMs = performance.now();
   const untilMs = startMs + forMs;
   const counts = await Promise.all(
-    sockets.map((socket, connection) => repeat(socket, stepsOf(connection), depth, untilMs)),
+    sockets.map((socket, connection) =>
+      repeat(socket, operation.steps(connection, depth), depth, untilMs),
+    ),
   );
   const seconds = (performance.now() - startMs) / 1e3;
   for (const socket of sockets) socket.destroy();
   return { roundCount: counts.reduce((sum, count) => sum + count, 0), seconds };
 }
 
+let driveCount = 0;
+
 /** Callbacks only: a promise for each answer would cost the driver more than the call costs us. */
 function repeat(socket: Socket, steps: Steps, depth: number, untilMs: number): Promise<number> {
   return new Promise((resolve, reject) => {
-    const parser = new ResponseParser(2 ** 20);
+    const parser = new ResponseParser(2 ** 24);
+    // Keys that are new must be new in every drive.
+    const firstRound = 1_000_000 * driveCount++;
     let step = 0;
     let waitingCount = depth;
     let roundCount = 0;
+    const send = () => socket.write((steps[step] as Steps[number])(firstRound + roundCount));
     socket.once('error', reject);
     socket.on('data', (chunk: Buffer) => {
       const frames = parser.push(chunk);
@@ -142,14 +246,14 @@ function repeat(socket: Socket, steps: Steps, depth: number, untilMs: number): P
         roundCount += 1;
         if (performance.now() >= untilMs) return resolve(roundCount);
       }
-      socket.write(steps[step] as Buffer);
+      send();
     });
-    socket.write(steps[0] as Buffer);
+    send();
   });
 }
 
 async function answered(socket: Socket, request: Buffer, count: number): Promise<Buffer[]> {
-  const parser = new ResponseParser(2 ** 20);
+  const parser = new ResponseParser(2 ** 24);
   const bodies: Buffer[] = [];
   socket.write(request);
   while (bodies.length < count) {
@@ -170,7 +274,21 @@ function putStart(key: string, sequence: number): Buffer {
 }
 
 function putEnd(key: string, sequence: number): Buffer {
-  return frame('PutEnd', [writer, { key, objectChecksum: null }, type, tenant], sequence);
+  return frame('PutEnd', [writer, { key, objectChecksum: null }, allReplicas, tenant], sequence);
+}
+
+function batchPutStart(keys: readonly string[], sequence: number): Buffer {
+  const sizes = keys.map(() => 4_096);
+  return frame('BatchPutStart', [writer, keys, sizes, configOf(), tenant], sequence);
+}
+
+function batchPutEnd(keys: readonly string[], sequence: number): Buffer {
+  const metas = keys.map((key) => ({ key, objectChecksum: null }));
+  return frame('BatchPutEnd', [writer, metas, allReplicas, tenant], sequence);
+}
+
+function keysOf(count: number, make: (place: number) => string): string[] {
+  return Array.from({ length: count }, (_, place) => make(place));
 }
 
 function frame<K extends Name>(name: K, args: ArgsOf<MasterProtocol[K]>, sequence: number): Buffer {
@@ -180,32 +298,27 @@ function frame<K extends Name>(name: K, args: ArgsOf<MasterProtocol[K]>, sequenc
   return Buffer.from(out.take());
 }
 
-function batch(count: number, make: (index: number) => Buffer): Buffer {
+const always = (bytes: Buffer) => () => bytes;
+
+function calls(count: number, make: (index: number) => Buffer): Buffer {
   return Buffer.concat(Array.from({ length: count }, (_, index) => make(index)));
 }
 
-async function cpuSeconds(child: ChildProcess): Promise<number> {
-  child.send('cpu');
-  const [seconds] = (await once(child, 'message')) as [number];
-  return seconds;
+/** Of the master's process, all threads; Linux counts in hundredths of a second. */
+function cpuSeconds({ started }: Master): number {
+  const stat = readFileSync(`/proc/${started.child.pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
-async function beMaster(): Promise<void> {
-  const argv = ['--host=127.0.0.1', '--port=0', '--metrics_host=127.0.0.1', '--metrics_port=0'];
-  const { services, rpc } = assembleMaster(
-    loadOptions(masterOptions, { argv: [...argv, '--client_ttl=3600'], env: {} }),
-    { clock: new SystemClock(), random: new SystemRandom(), logger: silentLogger },
-  );
-  for (const service of services) await service.start();
-  process.on('message', () => {
-    const { user, system } = process.cpuUsage();
-    process.send?.((user + system) / 1e6);
-  });
-  process.send?.(rpc.port);
+function residentMiB({ started }: Master): number {
+  const status = readFileSync(`/proc/${started.child.pid}/status`, 'utf8');
+  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1_024;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  process.on('disconnect', () => process.exit());
-  if (process.argv[2] === 'master') await beMaster();
-  else process.stdout.write(`${JSON.stringify(await run())}\n`);
+  for (const line of await run(process.argv.slice(2))) {
+    process.stdout.write(`${JSON.stringify(line)}\n`);
+  }
+  process.exit(0);
 }
