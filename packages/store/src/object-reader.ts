@@ -3,9 +3,8 @@ import type { TransferEngine } from '@tsukimi/transfer';
 import type { MemoryReplica, ReadOutcome, StoredObject } from './stored-object.ts';
 
 export interface ObjectReaderOptions {
+  /** Replicas in its own memory are read first. */
   readonly engine: TransferEngine;
-  /** Replicas here are read first. */
-  readonly ownEndpoint: string;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -20,11 +19,11 @@ export class ObjectReader {
 
   /** `into` has the object's length. After anything but `read` its content means nothing. */
   async read(object: StoredObject, into: Buffer, signal: AbortSignal): Promise<ReadOutcome> {
-    const { clock, engine, logger, ownEndpoint } = this.#options;
+    const { clock, engine, logger } = this.#options;
     const isExpired = () => clock.monotonicMs() >= object.leaseUntilMs;
     const replicas = object.replicas.toSorted(
       (left, right) =>
-        Number(right.endpoint === ownEndpoint) - Number(left.endpoint === ownEndpoint),
+        Number(right.endpoint === engine.name) - Number(left.endpoint === engine.name),
     );
     for (const replica of replicas) {
       if (isExpired()) return 'lease-expired';

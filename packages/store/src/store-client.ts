@@ -29,9 +29,9 @@ import type {
 
 export interface StoreClientOptions {
   readonly masterAddress: Address;
-  /** Started before this client and stopped after it. Its name is the segment's. */
+  /** Started before this client and stopped after it. Peers reach the segment through it. */
   readonly engine: TransferEngine;
-  /** `host:port` by custom, unique in the cluster; tells the master which host this is. */
+  /** `host:port` by custom, unique in the cluster: the segment's name; tells the master which host this is. */
   readonly localHostname: string;
   /** Memory lent to the store; null to lend none. */
   readonly segment: { readonly byteCount: number; readonly shared: boolean } | null;
@@ -95,7 +95,7 @@ export class StoreClient implements Service {
       clock,
       logger,
       controlTimeoutMs: this.#timeouts.controlMs,
-      preferredSegment: options.segment === null ? '' : engine.name,
+      preferredSegment: options.segment === null ? '' : localHostname,
       hostId: hostIdOf(localHostname),
       onLost: (reason) => {
         if (!this.#life.reachable) return;
@@ -114,7 +114,7 @@ export class StoreClient implements Service {
     this.#operations = new Operations(clock);
     this.#staging = new BufferPool({ byteCountMax: options.stagingByteCountMax ?? 256 * 2 ** 20 });
     this.#writer = new ObjectWriter({ engine, link: this.#link, staging: this.#staging, logger });
-    this.#reader = new ObjectReader({ engine, ownEndpoint: engine.name, clock, logger });
+    this.#reader = new ObjectReader({ engine, clock, logger });
   }
 
   /** Whether the master answered last time; while it is false operations fail at once. */
@@ -139,7 +139,7 @@ export class StoreClient implements Service {
       engine.register(this.#memory);
       this.#segment = {
         id: makeUuid(random),
-        name: engine.name,
+        name: localHostname,
         base: this.#memory.baseAddress,
         size: this.#memory.byteCount,
         teEndpoint: engine.name,

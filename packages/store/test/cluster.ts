@@ -15,6 +15,8 @@ export interface MemberOptions {
   readonly name: string;
   readonly segmentByteCount: number | null;
   readonly shared: boolean;
+  /** Engines ask each other instead of a metadata server. */
+  readonly handshake?: boolean;
   readonly stagingByteCountMax?: number;
 }
 
@@ -68,7 +70,7 @@ export class TestCluster {
     const engine = new TransferEngine({
       ...common,
       name: options.name,
-      metadata,
+      metadata: options.handshake === true ? null : metadata,
       host: '127.0.0.1',
       sharedMemory: options.shared,
       logger: silentLogger,

@@ -34,6 +34,19 @@ async function pair(shared: boolean): Promise<{ lender: Member; borrower: Member
   return { lender, borrower };
 }
 
+describe('StoreClient without a metadata server', () => {
+  it('names its segment by its host and sends peers to its handshake port', async () => {
+    const common = { segmentByteCount, shared: false, handshake: true };
+    const lender = await cluster.serving({ ...common, name: '127.0.0.1:1' });
+    const borrower = await cluster.serving({ ...common, name: 'b:2', segmentByteCount: null });
+    expect(await borrower.store.put('key', bytesOf(1, 100_003))).toBe('stored');
+    const [found] = await lender.store.find(['key']);
+    expect(found?.replicas[0]?.endpoint).toBe(lender.engine.name);
+    expect(lender.engine.name).not.toBe('127.0.0.1:1');
+    expect((await borrower.store.get('key', 200_000))?.equals(bytesOf(1, 100_003))).toBe(true);
+  });
+});
+
 describe.each([
   ['shared memory', true],
   ['TCP', false],

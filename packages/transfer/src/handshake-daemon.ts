@@ -1,19 +1,14 @@
 import type { Socket } from 'node:net';
-import { type Clock, Fault } from '@tsukimi/base';
-import { type JsonValue, parseJson, sortedJson } from '@tsukimi/metadata';
+import type { Clock } from '@tsukimi/base';
+import type { JsonValue } from '@tsukimi/metadata';
+import { formatHandshake, handshakeTypes, parseHandshake } from './handshake-protocol.ts';
+import type { Notification } from './notification-queue.ts';
 import { TcpListener } from './tcp-listener.ts';
 
-/**
- * Mooncake's handshake daemon as an engine with TCP alone answers it: u64 length, type byte, JSON;
- * one exchange a connection. Peers on TCP need it only to see that an engine is there. Source:
- * `include/common.h` and `transfer_metadata_plugin.cpp` of the transfer engine.
- */
-const lengthByteCount = 8;
-const payloadByteCountMax = 2 ** 20;
 const receiveTimeoutMs = 5_000;
-/** Types are 0 to 3; any other first byte belongs to the old framing, which has no type. */
-const typeMax = 3;
+const notificationByteCountMax = 65_536;
 
+/** What an engine with TCP alone answers to whoever wants to set up RDMA. */
 const emptyConnection: JsonValue = {
   local_gid: '',
   local_lid: 0,
@@ -24,27 +19,24 @@ const emptyConnection: JsonValue = {
   reply_msg: '',
 };
 
-/** By type: connection, metadata (only engines without a metadata server have one), notify, probe. */
-const answers: readonly JsonValue[] = [
-  emptyConnection,
-  null,
-  { name: '', notify_msg: 'success' },
-  { status: 'success' },
-];
-
 export interface HandshakeDaemonOptions {
   readonly host: string;
   readonly port: number;
+  /** This engine's descriptor, for peers that ask for it; null where a metadata server has it. */
+  readonly describe: () => JsonValue | null;
+  /** Whether there was room for it. */
+  readonly notified: (notification: Notification) => boolean;
   readonly clock: Clock;
   readonly onDeath: (error: unknown) => void;
 }
 
+/** Answers peers that connect to an engine's handshake port. */
 export class HandshakeDaemon {
-  readonly #clock: Clock;
+  readonly #options: HandshakeDaemonOptions;
   readonly #listener: TcpListener;
 
   constructor(options: HandshakeDaemonOptions) {
-    this.#clock = options.clock;
+    this.#options = options;
     this.#listener = new TcpListener({
       name: 'handshake port',
       host: options.host,
@@ -69,41 +61,38 @@ export class HandshakeDaemon {
   }
 
   #accept(socket: Socket): void {
-    const limit = this.#clock.schedule(receiveTimeoutMs, () => socket.destroy());
+    const limit = this.#options.clock.schedule(receiveTimeoutMs, () => socket.destroy());
     socket.once('close', () => limit.cancel());
     let received = Buffer.alloc(0);
     let isAnswered = false;
     socket.on('data', (chunk: Buffer) => {
       if (isAnswered) return;
       received = Buffer.concat([received, chunk]);
-      const answer = answerTo(received);
-      if (answer === 'incomplete') return;
+      const request = parseHandshake(received);
+      if (request === 'incomplete') return;
       isAnswered = true;
-      if (answer === 'malformed') socket.destroy();
-      else socket.end(answer);
+      if (request === 'malformed') socket.destroy();
+      else {
+        const value = this.#answer(request.type ?? handshakeTypes.connection, request.value);
+        socket.end(formatHandshake({ type: request.type, value }));
+      }
     });
+  }
+
+  #answer(type: number, value: JsonValue): JsonValue {
+    if (type === handshakeTypes.metadata) return this.#options.describe();
+    if (type === handshakeTypes.probe) return { status: 'success' };
+    if (type !== handshakeTypes.notify) return emptyConnection;
+    const notification = notificationIn(value);
+    const isTaken = notification !== null && this.#options.notified(notification);
+    // An empty message is what senders take for a refusal.
+    return { name: '', notify_msg: isTaken ? 'success' : '' };
   }
 }
 
-/** The answer to the bytes received so far. */
-export function answerTo(received: Buffer): Buffer | 'incomplete' | 'malformed' {
-  if (received.length < lengthByteCount) return 'incomplete';
-  const byteCount = received.readBigUInt64LE();
-  if (byteCount === 0n || byteCount > payloadByteCountMax) return 'malformed';
-  const payload = received.subarray(lengthByteCount, lengthByteCount + Number(byteCount));
-  if (payload.length < Number(byteCount)) return 'incomplete';
-  const first = payload.readUInt8();
-  const isTyped = first <= typeMax;
-  try {
-    parseJson(payload.subarray(isTyped ? 1 : 0).toString('utf8'), 'handshake');
-  } catch (error) {
-    if (Fault.has(error, 'MALFORMED')) return 'malformed';
-    throw error;
-  }
-  const type = isTyped ? first : 0;
-  const text = Buffer.from(`${sortedJson(answers[type] ?? null)}\n`);
-  const body = isTyped ? Buffer.concat([Buffer.from([type]), text]) : text;
-  const length = Buffer.alloc(lengthByteCount);
-  length.writeBigUInt64LE(BigInt(body.length));
-  return Buffer.concat([length, body]);
+function notificationIn(value: JsonValue): Notification | null {
+  const { name, notify_msg: message } = Object(value) as Record<string, unknown>;
+  if (typeof name !== 'string' || typeof message !== 'string') return null;
+  const byteCount = name.length + message.length;
+  return byteCount > notificationByteCountMax ? null : { name, message };
 }

@@ -3,6 +3,7 @@
  * and copies from or to a peer's memory inside the process, through shared memory or over TCP.
  */
 export { allocateMemory, type Memory, type MemoryOptions } from './memory.ts';
+export type { Notification } from './notification-queue.ts';
 export type { Peer } from './peer-directory.ts';
 export { hostId, removeStaleSegments } from './segment-file.ts';
 export {

@@ -5,16 +5,16 @@ import { outsideMemory, type Transport } from './transport.ts';
 /** A copy inside the process, for an engine's own memory. */
 export class LocalTransport implements Transport {
   readonly kind = 'local';
-  readonly #ownName: string;
+  readonly #ownName: () => string;
   readonly #registry: MemoryRegistry;
 
-  constructor(ownName: string, registry: MemoryRegistry) {
+  constructor(ownName: () => string, registry: MemoryRegistry) {
     this.#ownName = ownName;
     this.#registry = registry;
   }
 
   reaches(peer: Peer): boolean {
-    return peer.endpoint === this.#ownName;
+    return peer.endpoint === this.#ownName();
   }
 
   async read(peer: Peer, address: bigint, into: Buffer, signal: AbortSignal): Promise<void> {

@@ -1,12 +1,6 @@
-import { type Address, Fault, orAborted } from '@tsukimi/base';
-import {
-  type MetadataStore,
-  parseRpcMeta,
-  parseSegmentDescriptor,
-  rpcMetaKey,
-  type SegmentDescriptor,
-  segmentKey,
-} from '@tsukimi/metadata';
+import { type Address, type Clock, deadline, Fault, orAborted } from '@tsukimi/base';
+import type { SegmentDescriptor } from '@tsukimi/metadata';
+import type { PeerSource } from './peer-source.ts';
 
 /** An engine as its metadata shows it. */
 export interface Peer {
@@ -16,73 +10,77 @@ export interface Peer {
 }
 
 const peerCountMax = 1_024;
+const askLimitMs = 5_000;
 
 /** Descriptors of peers, asked for once and kept until they turn out to be wrong. */
 export class PeerDirectory {
-  readonly #metadata: MetadataStore;
-  readonly #clusterId: string;
-  readonly #peers = new Map<string, Promise<Peer>>();
+  readonly #source: PeerSource;
+  readonly #clock: Clock;
+  readonly #asked = new Map<string, Promise<Peer>>();
+  /** Those of `#asked` that have arrived. */
+  readonly #known = new Map<string, Peer>();
 
-  constructor(metadata: MetadataStore, clusterId: string) {
-    this.#metadata = metadata;
-    this.#clusterId = clusterId;
+  constructor(source: PeerSource, clock: Clock) {
+    this.#source = source;
+    this.#clock = clock;
   }
 
-  /** Rejects with `PEER_UNREACHABLE` when there is no usable descriptor, or with the metadata's fault. */
+  /** The peer, if it is known without asking. */
+  known(endpoint: string): Peer | null {
+    return this.#known.get(endpoint) ?? null;
+  }
+
+  /** Rejects with `PEER_UNREACHABLE` when there is no usable descriptor, or with the source's fault. */
   async find(endpoint: string, signal: AbortSignal): Promise<Peer> {
-    let found = this.#peers.get(endpoint);
-    if (found === undefined) {
-      const [oldest] = this.#peers.keys();
-      if (this.#peers.size >= peerCountMax && oldest !== undefined) this.#peers.delete(oldest);
+    let asked = this.#asked.get(endpoint);
+    if (asked === undefined) {
+      const [oldest] = this.#asked.keys();
+      if (this.#asked.size >= peerCountMax && oldest !== undefined) this.#drop(oldest);
       // Shared by all who ask meanwhile, so no single caller's signal may end it.
-      found = this.#ask(endpoint);
-      this.#peers.set(endpoint, found);
-      const forget = () => this.#forgetIf(endpoint, found);
-      found.catch(forget);
+      const asking = this.#ask(endpoint);
+      asked = asking;
+      this.#asked.set(endpoint, asking);
+      asking.then(
+        (peer) => {
+          if (this.#asked.get(endpoint) === asking) this.#known.set(endpoint, peer);
+        },
+        () => {
+          if (this.#asked.get(endpoint) === asking) this.#drop(endpoint);
+        },
+      );
     }
-    return await orAborted(found, signal);
+    return await orAborted(asked, signal);
   }
 
-  /** What the metadata says now, after `stale` has failed. */
+  /** What the source says now, after `stale` has failed. */
   async findAgain(stale: Peer, signal: AbortSignal): Promise<Peer> {
-    const known = this.#peers.get(stale.endpoint);
-    const isStale = known !== undefined && (await orAborted(known, signal)) === stale;
-    if (isStale) this.#forgetIf(stale.endpoint, known);
+    if (this.#known.get(stale.endpoint) === stale) this.#drop(stale.endpoint);
     return await this.find(stale.endpoint, signal);
   }
 
-  /** The descriptor that is known, if it has arrived; forgets it. */
-  async forget(endpoint: string): Promise<Peer | null> {
-    const known = this.#peers.get(endpoint);
-    this.#peers.delete(endpoint);
-    return (await known?.catch(() => null)) ?? null;
+  /** The peer that is known, if there is one; forgets it. */
+  forget(endpoint: string): Peer | null {
+    const peer = this.known(endpoint);
+    this.#drop(endpoint);
+    return peer;
   }
 
-  #forgetIf(endpoint: string, known: Promise<Peer> | undefined): void {
-    if (this.#peers.get(endpoint) === known) this.#peers.delete(endpoint);
+  #drop(endpoint: string): void {
+    this.#asked.delete(endpoint);
+    this.#known.delete(endpoint);
   }
 
   async #ask(endpoint: string): Promise<Peer> {
-    const value = await this.#metadata.get(segmentKey(endpoint, this.#clusterId));
-    if (value === null) {
-      throw new Fault('PEER_UNREACHABLE', `${endpoint}: the metadata server does not know it`);
-    }
-    const descriptor = parseSegmentDescriptor(value, `descriptor of ${endpoint}`);
+    using limit = deadline(this.#clock, askLimitMs, `looking ${endpoint} up`);
+    const descriptor = await this.#source.describe(endpoint, limit.signal);
     if (!descriptor.protocols.includes('tcp')) {
       throw new Fault(
         'UNSUPPORTED',
         `${endpoint}: offers ${descriptor.protocols.join(', ')} but only tcp can be used`,
       );
     }
-    const host = descriptor.tcpDataHost ?? (await this.#hostOf(endpoint));
+    const host =
+      descriptor.tcpDataHost ?? (await this.#source.handshakeAddress(endpoint, limit.signal)).host;
     return { endpoint, descriptor, dataAddress: { host, port: descriptor.tcpDataPort } };
-  }
-
-  async #hostOf(endpoint: string): Promise<string> {
-    const value = await this.#metadata.get(rpcMetaKey(endpoint, this.#clusterId));
-    if (value === null) {
-      throw new Fault('PEER_UNREACHABLE', `${endpoint}: the metadata server has no address of it`);
-    }
-    return parseRpcMeta(value, `rpc_meta of ${endpoint}`).host;
   }
 }

@@ -3,22 +3,29 @@ import {
   deadline,
   Ending,
   Fault,
+  formatAddress,
   type Logger,
   type Random,
   type Service,
 } from '@tsukimi/base';
 import {
   acceptsConnections,
+  formatSegmentDescriptor,
+  type JsonValue,
   type MetadataStore,
   type RpcMeta,
   type SegmentDescriptor,
 } from '@tsukimi/metadata';
 import { DataServer } from './data-server.ts';
+import { type HandshakeOptions, shakeHands } from './handshake-client.ts';
 import { HandshakeDaemon } from './handshake-daemon.ts';
+import { type HandshakeType, handshakeTypes } from './handshake-protocol.ts';
 import { LocalTransport } from './local-transport.ts';
 import type { Memory } from './memory.ts';
 import { MemoryRegistry } from './memory-registry.ts';
+import { type Notification, NotificationQueue } from './notification-queue.ts';
 import { type Peer, PeerDirectory } from './peer-directory.ts';
+import { HandshakePeerSource, MetadataPeerSource, type PeerSource } from './peer-source.ts';
 import { Publisher } from './publisher.ts';
 import { hostId } from './segment-file.ts';
 import { SharedMemoryTransport } from './shared-memory-transport.ts';
@@ -26,9 +33,13 @@ import { TcpTransport } from './tcp-transport.ts';
 import { outsideMemory, type Transport } from './transport.ts';
 
 export interface TransferEngineOptions {
-  /** Unique in the cluster, `host:port` by custom; peers address this engine by it. */
+  /**
+   * Unique in the cluster, `host:port` by custom; peers address this engine by it. Without a metadata
+   * server it is replaced by the address of the handshake daemon.
+   */
   readonly name: string;
-  readonly metadata: MetadataStore;
+  /** Null where engines ask each other instead (`P2PHANDSHAKE`). */
+  readonly metadata: MetadataStore | null;
   /** Where peers reach this engine. */
   readonly host: string;
   /** Where it listens; `host` when absent. */
@@ -56,21 +67,23 @@ export interface TransferOptions {
 
 /** Speaks for this process's memory to its peers, and for its peers' memory to this process. */
 export class TransferEngine implements Service {
-  readonly name: string;
   readonly #options: TransferEngineOptions;
   readonly #host: string;
   readonly #registry = new MemoryRegistry();
   readonly #data: DataServer;
   readonly #handshake: HandshakeDaemon;
+  readonly #source: PeerSource;
   readonly #peers: PeerDirectory;
+  readonly #notifications = new NotificationQueue();
   readonly #shared: SharedMemoryTransport;
   readonly #transports: readonly Transport[];
   readonly #ending = new Ending();
+  #name: string;
   #publisher: Publisher | null = null;
   #isStopped = false;
 
   constructor(options: TransferEngineOptions) {
-    this.name = options.name;
+    this.#name = options.name;
     this.#options = options;
     this.#host = options.host === 'localhost' ? '127.0.0.1' : options.host;
     const listening = {
@@ -83,17 +96,36 @@ export class TransferEngine implements Service {
       port: options.dataPort ?? 0,
       resolve: (address, byteCount) => this.#registry.resolve(address, byteCount),
     });
-    this.#handshake = new HandshakeDaemon({ ...listening, port: options.rpcPort ?? 0 });
-    this.#peers = new PeerDirectory(options.metadata, options.clusterId ?? '');
+    const { metadata, clusterId = '' } = options;
+    this.#handshake = new HandshakeDaemon({
+      ...listening,
+      port: options.rpcPort ?? 0,
+      describe: () => (metadata === null ? this.#formatSelf() : null),
+      notified: (notification) => this.#notifications.offer(notification),
+    });
+    this.#source =
+      metadata === null
+        ? new HandshakePeerSource(
+            (address, type, value, signal) =>
+              shakeHands(address, type, value, this.#handshakeOptions(signal)),
+            () => this.#formatSelf(),
+          )
+        : new MetadataPeerSource(metadata, clusterId);
+    this.#peers = new PeerDirectory(this.#source, options.clock);
     this.#shared = new SharedMemoryTransport(options.sharedMemory ? hostId() : 'none');
     this.#transports = [
-      new LocalTransport(options.name, this.#registry),
+      new LocalTransport(() => this.#name, this.#registry),
       ...(options.sharedMemory ? [this.#shared] : []),
       new TcpTransport({
         clock: options.clock,
         connectTimeoutMs: options.connectTimeoutMs ?? 1_000,
       }),
     ];
+  }
+
+  /** What peers call it; without a metadata server only after `start`. */
+  get name(): string {
+    return this.#name;
   }
 
   /** Only after `start`. */
@@ -106,25 +138,12 @@ export class TransferEngine implements Service {
    * Rejects with `MISCONFIGURED` or, when a living engine has the name, `ALREADY_EXISTS`.
    */
   async start(): Promise<void> {
-    const { clock, random, logger, metadata, clusterId = '' } = this.#options;
+    const { logger, metadata } = this.#options;
     try {
       await this.#data.start();
       await this.#handshake.start();
-      const publisher = new Publisher({
-        engineName: this.name,
-        clusterId,
-        metadata,
-        rpcMeta: { host: this.#host, rpcPort: this.#handshake.port },
-        describe: () => this.#describe(),
-        isAlive:
-          this.#options.isAlive ??
-          (({ host, rpcPort }) => acceptsConnections({ host, port: rpcPort }, clock, 200)),
-        clock,
-        random,
-        logger,
-      });
-      await publisher.start();
-      this.#publisher = publisher;
+      if (metadata !== null) await this.#publish(metadata);
+      else this.#name = formatAddress({ host: this.#host, port: this.#handshake.port });
     } catch (error) {
       await this.#close(AbortSignal.abort());
       throw error;
@@ -203,15 +222,82 @@ export class TransferEngine implements Service {
     return this.#shared.view(peer, address, byteCount);
   }
 
+  /** Sends a word to a peer. Rejects with `PEER_UNREACHABLE`, and with `REFUSED` when it has no room. */
+  async notify(
+    endpoint: string,
+    notification: Notification,
+    options: TransferOptions = {},
+  ): Promise<void> {
+    const { name, message: notify_msg } = notification;
+    const answer = await this.#shakeHands(
+      endpoint,
+      handshakeTypes.notify,
+      { name, notify_msg },
+      options,
+    );
+    const reply = (Object(answer) as Record<string, unknown>)['notify_msg'];
+    if (typeof reply !== 'string' || reply === '') {
+      throw new Fault('REFUSED', `${endpoint}: takes no notifications now`);
+    }
+  }
+
+  /** What peers have sent since the last call. A peer whose notification finds no room is told. */
+  takeNotifications(): Notification[] {
+    return this.#notifications.takeAll();
+  }
+
+  /** Resolves when the engine of that name answers; rejects with `PEER_UNREACHABLE`. */
+  async probe(endpoint: string, options: TransferOptions = {}): Promise<void> {
+    await this.#shakeHands(endpoint, handshakeTypes.probe, {}, options);
+  }
+
   /** Forgets what is known about a peer; the next transfer asks again. */
   invalidate(endpoint: string): void {
-    void this.#peers.forget(endpoint).then((peer) => {
-      if (peer !== null) for (const transport of this.#transports) transport.forget(peer);
-    });
+    const peer = this.#peers.forget(endpoint);
+    if (peer !== null) for (const transport of this.#transports) transport.forget(peer);
   }
 
   checkInvariants(): void {
     this.#registry.checkInvariants();
+  }
+
+  async #publish(metadata: MetadataStore): Promise<void> {
+    const { clock, random, logger, clusterId = '' } = this.#options;
+    const publisher = new Publisher({
+      engineName: this.name,
+      clusterId,
+      metadata,
+      rpcMeta: { host: this.#host, rpcPort: this.#handshake.port },
+      describe: () => this.#describe(),
+      isAlive:
+        this.#options.isAlive ??
+        (({ host, rpcPort }) => acceptsConnections({ host, port: rpcPort }, clock, 200)),
+      clock,
+      random,
+      logger,
+    });
+    await publisher.start();
+    this.#publisher = publisher;
+  }
+
+  async #shakeHands(
+    endpoint: string,
+    type: HandshakeType,
+    value: JsonValue,
+    { signal }: TransferOptions,
+  ): Promise<JsonValue> {
+    using limit = this.#limit('handshake', endpoint, 0, signal);
+    const address = await this.#source.handshakeAddress(endpoint, limit.signal);
+    return await shakeHands(address, type, value, this.#handshakeOptions(limit.signal));
+  }
+
+  #handshakeOptions(signal: AbortSignal): HandshakeOptions {
+    const { clock, connectTimeoutMs = 1_000 } = this.#options;
+    return { clock, connectTimeoutMs, signal };
+  }
+
+  #formatSelf(): JsonValue {
+    return formatSegmentDescriptor(this.#describe());
   }
 
   async #transfer(

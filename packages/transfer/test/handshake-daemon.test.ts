@@ -2,15 +2,26 @@ import { connect } from 'node:net';
 import { SystemClock } from '@tsukimi/base';
 import { eventually, FakeClock } from '@tsukimi/base/testing';
 import { afterEach, describe, expect, it } from 'vitest';
-import { answerTo, HandshakeDaemon } from '../src/handshake-daemon.ts';
+import { HandshakeDaemon } from '../src/handshake-daemon.ts';
+import { parseHandshake } from '../src/handshake-protocol.ts';
+import { NotificationQueue } from '../src/notification-queue.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
+const notifications = new NotificationQueue();
+
 async function start(clock: SystemClock | FakeClock = new SystemClock()) {
-  const daemon = new HandshakeDaemon({ host: '127.0.0.1', port: 0, clock, onDeath: () => {} });
+  const daemon = new HandshakeDaemon({
+    host: '127.0.0.1',
+    port: 0,
+    describe: () => null,
+    notified: (notification) => notifications.offer(notification),
+    clock,
+    onDeath: () => {},
+  });
   await daemon.start();
   cleanups.push(() => daemon.stop());
   return daemon;
@@ -50,6 +61,10 @@ describe('handshake daemon', () => {
     ] as const) {
       expect(await exchange(port, framed(type, request), 3)).toEqual(framed(type, answer));
     }
+    expect(notifications.takeAll()).toEqual([{ name: 'me', message: 'hello' }]);
+    expect(await exchange(port, framed(2, '{"name":1}'))).toEqual(
+      framed(2, '{"name":"","notify_msg":""}\n'),
+    );
     expect(await exchange(port, framed(null, '{"payload":"old"}'))).toEqual(
       framed(null, emptyConnection),
     );
@@ -90,7 +105,7 @@ describe('handshake daemon', () => {
   it('knows an incomplete request', () => {
     const whole = framed(3, '{}\n');
     for (let byteCount = 0; byteCount < whole.length; byteCount += 1) {
-      expect(answerTo(whole.subarray(0, byteCount))).toBe('incomplete');
+      expect(parseHandshake(whole.subarray(0, byteCount))).toBe('incomplete');
     }
   });
 });

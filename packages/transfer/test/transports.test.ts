@@ -18,7 +18,7 @@ describeTransportContract('local', async () => {
   const registry = new MemoryRegistry();
   registry.register(memory);
   return {
-    transport: new LocalTransport('peer:1', registry),
+    transport: new LocalTransport(() => 'peer:1', registry),
     memory,
     peer: peerOf(memory),
     endPeer: null,
