@@ -42,16 +42,16 @@ export function masterHandlers(ports: HandlerPorts): Handlers<MasterProtocol> {
 
 function readHandlers({ core, tallies }: HandlerPorts) {
   return {
-    ExistKey: tallies.counted('exist_key', ([key]) => (core.exist(key) ? yes : no)),
-    BatchExistKey: tallies.countedBatch('exist_key', ([keys]) =>
-      keys.map((key) => (core.exist(key) ? yes : no)),
+    ExistKey: tallies.counted('exist_key', ([key, tenant]) => (core.exist(key, tenant) ? yes : no)),
+    BatchExistKey: tallies.countedBatch('exist_key', ([keys, tenant]) =>
+      keys.map((key) => (core.exist(key, tenant) ? yes : no)),
     ),
-    GetReplicaList: tallies.counted('get_replica_list', ([key]) => core.find(key)),
-    BatchGetReplicaList: tallies.countedBatch('get_replica_list', ([keys]) =>
-      keys.map((key) => core.find(key)),
+    GetReplicaList: tallies.counted('get_replica_list', ([key, tenant]) => core.find(key, tenant)),
+    BatchGetReplicaList: tallies.countedBatch('get_replica_list', ([keys, tenant]) =>
+      keys.map((key) => core.find(key, tenant)),
     ),
-    GetReplicaListByRegex: tallies.counted('get_replica_list_by_regex', ([pattern]) =>
-      core.findMatching(pattern),
+    GetReplicaListByRegex: tallies.counted('get_replica_list_by_regex', ([pattern, tenant]) =>
+      core.findMatching(pattern, tenant),
     ),
   } satisfies Partial<Handlers<MasterProtocol>>;
 }
@@ -64,34 +64,37 @@ function writeHandlers({ core, tallies, onAllocated }: HandlerPorts) {
     return result;
   };
   return {
-    PutStart: tallies.counted('put_start', ([client, key, byteCount, config]) =>
-      started(startPut(client, key, byteCount, config)),
+    PutStart: tallies.counted('put_start', ([client, key, byteCount, config, tenant]) =>
+      started(startPut(client, key, byteCount, config, tenant)),
     ),
-    PutEnd: tallies.counted('put_end', ([client, meta, type]) =>
-      core.putEnd(client, meta.key, meta.objectChecksum, type),
+    PutEnd: tallies.counted('put_end', ([client, meta, type, tenant]) =>
+      core.putEnd(client, meta.key, meta.objectChecksum, type, tenant),
     ),
-    PutRevoke: tallies.counted('put_revoke', ([client, key, type]) =>
-      core.putRevoke(client, key, type),
+    PutRevoke: tallies.counted('put_revoke', ([client, key, type, tenant]) =>
+      core.putRevoke(client, key, type, tenant),
     ),
-    BatchPutStart: tallies.countedBatch('put_start', ([client, keys, byteCounts, config]) =>
-      started(startEach(startPut, client, keys, byteCounts, config)),
+    BatchPutStart: tallies.countedBatch('put_start', ([client, keys, byteCounts, config, tenant]) =>
+      started(startEach(startPut, client, keys, byteCounts, config, tenant)),
     ),
-    BatchPutEnd: tallies.countedBatch('put_end', ([client, metas, type]) =>
-      metas.map((meta) => core.putEnd(client, meta.key, meta.objectChecksum, type)),
+    BatchPutEnd: tallies.countedBatch('put_end', ([client, metas, type, tenant]) =>
+      metas.map((meta) => core.putEnd(client, meta.key, meta.objectChecksum, type, tenant)),
     ),
-    BatchPutRevoke: tallies.countedBatch('put_revoke', ([client, keys, type]) =>
-      keys.map((key) => core.putRevoke(client, key, type)),
+    BatchPutRevoke: tallies.countedBatch('put_revoke', ([client, keys, type, tenant]) =>
+      keys.map((key) => core.putRevoke(client, key, type, tenant)),
     ),
-    UpsertStart: ([client, key, byteCount, config]) =>
-      started(startUpsert(client, key, byteCount, config)),
-    UpsertEnd: ([client, meta, type]) => core.putEnd(client, meta.key, meta.objectChecksum, type),
-    UpsertRevoke: ([client, key, type]) => core.putRevoke(client, key, type),
-    BatchUpsertStart: ([client, keys, byteCounts, config]) =>
-      started(startEach(startUpsert, client, keys, byteCounts, config)),
-    BatchUpsertEnd: ([client, metas]) =>
-      metas.map((meta) => core.putEnd(client, meta.key, meta.objectChecksum, ReplicaType.ALL)),
-    BatchUpsertRevoke: ([client, keys]) =>
-      keys.map((key) => core.putRevoke(client, key, ReplicaType.ALL)),
+    UpsertStart: ([client, key, byteCount, config, tenant]) =>
+      started(startUpsert(client, key, byteCount, config, tenant)),
+    UpsertEnd: ([client, meta, type, tenant]) =>
+      core.putEnd(client, meta.key, meta.objectChecksum, type, tenant),
+    UpsertRevoke: ([client, key, type, tenant]) => core.putRevoke(client, key, type, tenant),
+    BatchUpsertStart: ([client, keys, byteCounts, config, tenant]) =>
+      started(startEach(startUpsert, client, keys, byteCounts, config, tenant)),
+    BatchUpsertEnd: ([client, metas, tenant]) =>
+      metas.map((meta) =>
+        core.putEnd(client, meta.key, meta.objectChecksum, ReplicaType.ALL, tenant),
+      ),
+    BatchUpsertRevoke: ([client, keys, tenant]) =>
+      keys.map((key) => core.putRevoke(client, key, ReplicaType.ALL, tenant)),
   } satisfies Partial<Handlers<MasterProtocol>>;
 }
 
@@ -102,12 +105,16 @@ function startEach(
   keys: readonly string[],
   byteCounts: readonly number[],
   config: ReplicateConfig,
+  tenant: string,
 ): Expected<readonly ReplicaDescriptor[]>[] {
   const count = keys.length;
   if (byteCounts.length !== count) return keys.map(() => ({ error: ErrorCode.INVALID_PARAMS }));
   let placed = config;
   return keys.map((key, index) => {
-    const result = start(client, key, byteCounts[index] as number, placed, { index, count });
+    const result = start(client, key, byteCounts[index] as number, placed, tenant, {
+      index,
+      count,
+    });
     if (config.preferAllocInSameNode && placed === config && 'ok' in result) {
       const location = result.ok[0]?.location;
       if (location?.kind === 'memory') {
@@ -119,16 +126,19 @@ function startEach(
 }
 
 function removeHandlers({ core, tallies }: HandlerPorts) {
-  const removeAll = tallies.counted('remove_all', (force: boolean) => ({
-    ok: core.removeAll(force),
-  }));
+  const removeAll = tallies.counted(
+    'remove_all',
+    ([force, tenant]: readonly [boolean, string]) => ({
+      ok: core.removeAll(force, tenant === '' ? null : tenant),
+    }),
+  );
   return {
-    Remove: tallies.counted('remove', ([key, force]) => core.remove(key, force)),
-    BatchRemove: ([keys, force]) => keys.map((key) => core.remove(key, force)),
-    RemoveByRegex: tallies.counted('remove_by_regex', ([pattern, force]) =>
-      core.removeMatching(pattern, force),
+    Remove: tallies.counted('remove', ([key, force, tenant]) => core.remove(key, force, tenant)),
+    BatchRemove: ([keys, force, tenant]) => keys.map((key) => core.remove(key, force, tenant)),
+    RemoveByRegex: tallies.counted('remove_by_regex', ([pattern, force, tenant]) =>
+      core.removeMatching(pattern, force, tenant),
     ),
-    RemoveAll: ([force]) => removeAll(force).ok,
+    RemoveAll: (args) => removeAll(args).ok,
     PollRemoveAll: () => no,
     BatchReplicaClear: ([keys, client, segmentName]) => ({
       ok: core.clearReplicas(keys, client, segmentName),

@@ -6,7 +6,8 @@ import {
   type ReplicaDescriptor,
   ReplicaStatus,
 } from '@tsukimi/wire';
-import type { Replica, StoredObject } from './stored-object.ts';
+import type { Replica } from './replica.ts';
+import type { StoredObject } from './stored-object.ts';
 
 export const done: Expected<undefined> = Object.freeze({ ok: undefined });
 
@@ -15,32 +16,46 @@ export function failed(name: ErrorName): { readonly error: number } {
 }
 
 /** Where one copy of an object lies, as clients are told. */
-export function describeReplica(
-  { id, segment, block }: Replica,
-  isComplete: boolean,
-): ReplicaDescriptor {
-  const { base, protocol, teEndpoint } = segment.descriptor;
+export function describeReplica(replica: Replica): ReplicaDescriptor {
   return {
-    id,
-    location: {
-      kind: 'memory',
-      buffer: {
-        size: block.byteCount,
-        bufferAddress: base + BigInt(block.offset),
-        protocol,
-        transportEndpoint: teEndpoint,
-      },
-    },
-    status: isComplete ? ReplicaStatus.COMPLETE : ReplicaStatus.PROCESSING,
+    id: replica.id,
+    location: locationOf(replica),
+    status: replica.isComplete ? ReplicaStatus.COMPLETE : ReplicaStatus.PROCESSING,
   };
 }
 
 /** The answer to a reader; made once for all readers between two changes. */
 export function answerFor(object: StoredObject, leaseTtlMs: number): GetReplicaListResponse {
   object.answer ??= {
-    replicas: object.replicas.map((replica) => describeReplica(replica, true)),
+    replicas: object.replicas.filter(({ isComplete }) => isComplete).map(describeReplica),
     leaseTtlMs,
     objectChecksum: object.checksum,
   };
   return object.answer;
+}
+
+function locationOf(replica: Replica): ReplicaDescriptor['location'] {
+  switch (replica.kind) {
+    case 'memory': {
+      const { base, protocol, teEndpoint } = replica.segment.descriptor;
+      return {
+        kind: 'memory',
+        buffer: {
+          size: replica.block.byteCount,
+          bufferAddress: base + BigInt(replica.block.offset),
+          protocol,
+          transportEndpoint: teEndpoint,
+        },
+      };
+    }
+    case 'disk':
+      return { kind: 'disk', filePath: replica.filePath, objectSize: replica.byteCount };
+    case 'localDisk':
+      return {
+        kind: 'localDisk',
+        clientId: replica.disk.owner,
+        objectSize: replica.byteCount,
+        transportEndpoint: replica.transportEndpoint,
+      };
+  }
 }

@@ -21,6 +21,10 @@ export interface CoreOptions {
   readonly segmentCountMax: number;
   readonly clientCountMax: number;
   readonly keyLengthMax: number;
+  /** Whether the tenants that callers name are told apart; otherwise there is one. */
+  readonly isMultiTenant: boolean;
+  /** Where clients keep files of objects that all of them can read; empty: they keep none. */
+  readonly sharedDirectory: string;
 }
 
 export const defaultCoreOptions: CoreOptions = {
@@ -38,4 +42,6 @@ export const defaultCoreOptions: CoreOptions = {
   segmentCountMax: 16_384,
   clientCountMax: 16_384,
   keyLengthMax: 4_096,
+  isMultiTenant: false,
+  sharedDirectory: '',
 };

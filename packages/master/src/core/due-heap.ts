@@ -15,6 +15,11 @@ export class DueHeap<D extends Due> {
     return this.#entries.length;
   }
 
+  /** The entry that is due first; null when there is none. */
+  get first(): D | null {
+    return this.#entries[0] ?? null;
+  }
+
   insert(entry: D): void {
     assert(entry.heapIndex === -1, 'an entry is in one heap at most');
     this.#entries.push(entry);

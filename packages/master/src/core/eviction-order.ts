@@ -1,25 +1,33 @@
 import { assert } from '@tsukimi/base';
 import { DueHeap } from './due-heap.ts';
 import { ObjectList } from './object-list.ts';
+import { isEvictable } from './replica.ts';
 import type { SoftPin, StoredObject } from './stored-object.ts';
 
-/** Objects never read since they were written, by completion; and the others, by their last lease. */
+/**
+ * Objects whose turn had come when they could not go; objects never read since they were written, by
+ * completion; and the others, by their last lease.
+ */
 interface Recency {
+  readonly next: ObjectList;
   readonly fresh: ObjectList;
   readonly leased: ObjectList;
 }
 
 /**
- * All complete objects, least recently leased first.
+ * All objects that can be read, least recently leased first.
  *
  * Time only moves on, so the end of a list is always the right place for what was just leased or
  * written: no sorting, and a lease costs O(1). An object in `leased` ranks by the latest time its lease
- * may end, one in `fresh` by the time it came; the smaller rank of the two heads goes first.
+ * may end, one in `fresh` by the time it came; the smaller rank of the heads goes first. Objects without
+ * memory that could be evicted rest; one whose memory is merely busy is found out when its turn comes,
+ * and is next as soon as it is idle.
  */
 export class EvictionOrder {
   readonly #leaseTtlMs: number;
-  readonly #plain: Recency = { fresh: new ObjectList(), leased: new ObjectList() };
-  readonly #softPinned: Recency = { fresh: new ObjectList(), leased: new ObjectList() };
+  readonly #plain = recency();
+  readonly #softPinned = recency();
+  readonly resting = new ObjectList();
   readonly #hardPinned = new ObjectList();
   readonly #softPins = new DueHeap<SoftPin>();
 
@@ -29,25 +37,25 @@ export class EvictionOrder {
 
   /** Objects that eviction may take one day. */
   get evictableCount(): number {
-    const { fresh, leased } = this.#plain;
-    return fresh.length + leased.length + this.softPinnedCount;
+    return lengthOf(this.#plain) + lengthOf(this.#softPinned);
   }
 
   get softPinnedCount(): number {
-    return this.#softPinned.fresh.length + this.#softPinned.leased.length;
+    return this.#softPins.length;
   }
 
   get count(): number {
-    return this.evictableCount + this.#hardPinned.length;
+    return this.evictableCount + this.#hardPinned.length + this.resting.length;
   }
 
-  /** Takes in an object that was just completed. */
+  /** Takes in an object that can be read from now on. */
   add(object: StoredObject, nowMs: number): void {
     if (object.softPinTtlMs > 0 && !object.hardPin) {
       object.softPin = { object, dueMs: nowMs + object.softPinTtlMs, heapIndex: -1 };
       this.#softPins.insert(object.softPin);
     }
-    this.#place(object, 'fresh', nowMs);
+    if (object.hardPin || hasMemory(object)) this.#place(object, 'fresh', nowMs);
+    else this.#rest(object);
   }
 
   remove(object: StoredObject): void {
@@ -57,9 +65,21 @@ export class EvictionOrder {
     object.softPin = null;
   }
 
+  /** An object in the order got or lost replicas, or some became busy or idle. */
+  changed(object: StoredObject, nowMs: number): void {
+    if (object.hardPin) return;
+    if (object.list !== this.resting) {
+      if (!hasMemory(object)) this.#rest(object);
+    } else if (object.replicas.some(isEvictable)) {
+      this.resting.remove(object);
+      if (object.leaseUntilMs > nowMs) this.#place(object, 'leased', nowMs + this.#leaseTtlMs);
+      else this.#place(object, 'next', 0);
+    }
+  }
+
   /** Moves an object behind all others because it was leased. */
   touch(object: StoredObject, nowMs: number): void {
-    if (object.hardPin) return;
+    if (object.hardPin || object.list === this.resting) return;
     object.list?.remove(object);
     this.#place(object, 'leased', nowMs + this.#leaseTtlMs);
   }
@@ -67,30 +87,33 @@ export class EvictionOrder {
   /** The next to go, without a lease; null when there is none. */
   oldest(nowMs: number, which: 'plain' | 'soft-pinned'): StoredObject | null {
     this.#expireSoftPins(nowMs);
-    const { fresh, leased } = which === 'plain' ? this.#plain : this.#softPinned;
+    const { next, fresh, leased } = which === 'plain' ? this.#plain : this.#softPinned;
     for (;;) {
-      const object = firstOf(fresh.head, leased.head);
+      const object = next.head ?? firstOf(fresh.head, leased.head);
       if (object === null || object.rankMs > nowMs) return null;
-      if (!object.isLeased(nowMs)) return object;
       // Leased through its group, or before it was written anew: it has not come up yet.
-      this.touch(object, nowMs);
+      if (object.isLeased(nowMs)) this.touch(object, nowMs);
+      else if (object.replicas.some(isEvictable)) return object;
+      else this.#rest(object);
     }
   }
 
   checkInvariants(nowMs: number): void {
-    for (const { fresh, leased } of [this.#plain, this.#softPinned]) {
+    for (const { next, fresh, leased } of [this.#plain, this.#softPinned]) {
+      next.checkInvariants();
       fresh.checkInvariants();
       leased.checkInvariants();
     }
     this.#hardPinned.checkInvariants();
+    this.resting.checkInvariants();
     this.#softPins.checkInvariants();
-    assert(this.#softPins.length === this.softPinnedCount, 'each soft pin has its object');
+    const pinnedLists = Object.values(this.#softPinned);
+    let listedCount = lengthOf(this.#softPinned);
     for (const { object } of this.#softPins) {
-      assert(
-        object.list === this.#softPinned.fresh || object.list === this.#softPinned.leased,
-        'a pinned object is listed as such',
-      );
+      if (object.list === this.resting) listedCount += 1;
+      else assert(pinnedLists.includes(object.list), 'a pinned object is listed as such');
     }
+    assert(this.#softPins.length === listedCount, 'each soft pin has its object');
     for (const object of this.#plain.leased) {
       assert(object.leaseUntilMs <= object.rankMs, 'no object ranks before its lease ends');
       assert(object.rankMs <= nowMs + this.#leaseTtlMs, 'no object ranks after a new lease');
@@ -103,16 +126,36 @@ export class EvictionOrder {
     else (object.softPin === null ? this.#plain : this.#softPinned)[recency].append(object);
   }
 
+  #rest(object: StoredObject): void {
+    object.list?.remove(object);
+    object.rankMs = 0;
+    this.resting.append(object);
+  }
+
   /** An object whose pin ended counts as new: it had no need to be read while it was safe. */
   #expireSoftPins(nowMs: number): void {
     for (;;) {
       const pin = this.#softPins.takeDue(nowMs);
       if (pin === null) return;
       pin.object.softPin = null;
+      if (pin.object.list === this.resting) continue;
       pin.object.list?.remove(pin.object);
       this.#place(pin.object, 'fresh', nowMs);
     }
   }
+}
+
+function recency(): Recency {
+  return { next: new ObjectList(), fresh: new ObjectList(), leased: new ObjectList() };
+}
+
+function lengthOf({ next, fresh, leased }: Recency): number {
+  return next.length + fresh.length + leased.length;
+}
+
+function hasMemory({ replicas }: StoredObject): boolean {
+  for (const { kind } of replicas) if (kind === 'memory') return true;
+  return false;
 }
 
 function firstOf(one: StoredObject | null, other: StoredObject | null): StoredObject | null {

@@ -1,6 +1,7 @@
 import type { CoreOptions } from './core-options.ts';
 import type { Counters } from './counters.ts';
 import type { ObjectTable } from './object-table.ts';
+import { isEvictable } from './replica.ts';
 import type { SegmentTable } from './segment-table.ts';
 import type { StoredObject } from './stored-object.ts';
 
@@ -113,11 +114,18 @@ export class Evictor {
     for (const object of members) {
       if (this.#objects.isUnfinished(object) || object.hardPin || object.isLeased(nowMs)) continue;
       if (which === 'plain' && object.softPin !== null) continue;
-      this.#counters.evictedObjects += 1;
-      this.#counters.evictedByteCount += object.byteCount * object.replicas.length;
-      this.#objects.erase(object);
-      count += 1;
+      if (this.#evictFrom(object, nowMs)) count += 1;
     }
     return count;
+  }
+
+  /** What an object has in memory goes; where it lies elsewhere it can still be read. */
+  #evictFrom(object: StoredObject, nowMs: number): boolean {
+    const evicted = object.replicas.filter(isEvictable);
+    if (evicted.length === 0) return false;
+    this.#counters.evictedObjects += 1;
+    this.#counters.evictedByteCount += object.byteCount * evicted.length;
+    this.#objects.drop(object, evicted, nowMs);
+    return true;
   }
 }

@@ -12,11 +12,13 @@ import { ClientTable } from './client-table.ts';
 import type { CoreOptions } from './core-options.ts';
 import { Counters } from './counters.ts';
 import { Evictor } from './evictor.ts';
+import { LocalDiskTable } from './local-disk-table.ts';
 import { ObjectTable } from './object-table.ts';
 import { ObjectWriter } from './object-writer.ts';
 import { type ExpiredClient, SegmentRules } from './segment-rules.ts';
 import { type MountedSegment, SegmentTable } from './segment-table.ts';
 import type { StoredObject } from './stored-object.ts';
+import { defaultTenant } from './tenant-table.ts';
 import type { BatchPlace } from './write-rules.ts';
 
 /**
@@ -65,6 +67,7 @@ export class MasterCore {
   readonly #clock: Clock;
   readonly #clients: ClientTable;
   readonly #segments: SegmentTable;
+  readonly #disks = new LocalDiskTable();
   readonly #objects: ObjectTable;
   readonly #evictor: Evictor;
   readonly #writer: ObjectWriter;
@@ -75,7 +78,7 @@ export class MasterCore {
     this.#clock = options.clock;
     this.#clients = new ClientTable(options.clientTtlMs, options.clientCountMax);
     this.#segments = new SegmentTable(options.allocationStrategy, options.random);
-    this.#objects = new ObjectTable(this.#segments, options.leaseTtlMs);
+    this.#objects = new ObjectTable(this.#segments, this.#disks, options);
     this.#evictor = new Evictor(options, this.#segments, this.#objects, this.counters);
     this.#writer = new ObjectWriter(
       options,
@@ -120,17 +123,17 @@ export class MasterCore {
   }
 
   /** Whether the object can be read; if so, nobody removes or evicts it for the lease's time. */
-  exist(key: string): boolean {
-    const object = this.#objects.get(key);
+  exist(key: string, tenant = defaultTenant): boolean {
+    const object = this.#objects.get(key, tenant);
     if (object === undefined || this.#objects.isUnfinished(object)) return false;
     this.#objects.lease(object, this.#clock.monotonicMs());
     return true;
   }
 
   /** Where the object lies, with a lease. */
-  find(key: string): Expected<GetReplicaListResponse> {
+  find(key: string, tenant = defaultTenant): Expected<GetReplicaListResponse> {
     this.counters.lookups += 1;
-    const object = this.#objects.get(key);
+    const object = this.#objects.get(key, tenant);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
     if (this.#objects.isUnfinished(object)) return failed('REPLICA_IS_NOT_READY');
     this.counters.hits += 1;
@@ -140,14 +143,17 @@ export class MasterCore {
   }
 
   /** Where it lies, without a lease and without counting; null when it cannot be read. */
-  peek(key: string): readonly ReplicaDescriptor[] | null {
-    const object = this.#objects.get(key);
+  peek(key: string, tenant = defaultTenant): readonly ReplicaDescriptor[] | null {
+    const object = this.#objects.get(key, tenant);
     if (object === undefined || this.#objects.isUnfinished(object)) return null;
     return answerFor(object, this.#options.leaseTtlMs).replicas;
   }
 
-  findMatching(pattern: string): Expected<(readonly [string, readonly ReplicaDescriptor[]])[]> {
-    const objects = this.#matching(pattern);
+  findMatching(
+    pattern: string,
+    tenant = defaultTenant,
+  ): Expected<(readonly [string, readonly ReplicaDescriptor[]])[]> {
+    const objects = this.#matching(pattern, tenant);
     if (objects === null) return failed('INVALID_PARAMS');
     const readable = objects.filter((object) => !this.#objects.isUnfinished(object));
     if (readable.length > matchCountMax) return failed('BUFFER_OVERFLOW');
@@ -164,10 +170,11 @@ export class MasterCore {
     key: string,
     byteCount: number,
     config: ReplicateConfig,
+    tenant = defaultTenant,
     place: BatchPlace = single,
   ): Expected<readonly ReplicaDescriptor[]> {
     const nowMs = this.#clock.monotonicMs();
-    return this.#writer.startPut(writer, key, byteCount, config, place, nowMs);
+    return this.#writer.startPut(writer, key, byteCount, config, tenant, place, nowMs);
   }
 
   upsertStart(
@@ -175,10 +182,11 @@ export class MasterCore {
     key: string,
     byteCount: number,
     config: ReplicateConfig,
+    tenant = defaultTenant,
     place: BatchPlace = single,
   ): Expected<readonly ReplicaDescriptor[]> {
     const nowMs = this.#clock.monotonicMs();
-    return this.#writer.startUpsert(writer, key, byteCount, config, place, nowMs);
+    return this.#writer.startUpsert(writer, key, byteCount, config, tenant, place, nowMs);
   }
 
   /** Ends a put or an upsert. */
@@ -187,17 +195,24 @@ export class MasterCore {
     key: string,
     checksum: bigint | null,
     replicaType: number,
+    tenant = defaultTenant,
   ): Expected<undefined> {
-    return this.#writer.end(writer, key, checksum, replicaType, this.#clock.monotonicMs());
+    const nowMs = this.#clock.monotonicMs();
+    return this.#writer.end(writer, key, checksum, replicaType, tenant, nowMs);
   }
 
   /** Takes back a put or an upsert. */
-  putRevoke(writer: Uuid, key: string, replicaType: number): Expected<undefined> {
-    return this.#writer.revoke(writer, key, replicaType);
+  putRevoke(
+    writer: Uuid,
+    key: string,
+    replicaType: number,
+    tenant = defaultTenant,
+  ): Expected<undefined> {
+    return this.#writer.revoke(writer, key, replicaType, tenant, this.#clock.monotonicMs());
   }
 
-  remove(key: string, force: boolean): Expected<undefined> {
-    const object = this.#objects.get(key);
+  remove(key: string, force: boolean, tenant = defaultTenant): Expected<undefined> {
+    const object = this.#objects.get(key, tenant);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
     const refusal = this.#refusalToRemove(object, force, this.#clock.monotonicMs());
     if (refusal !== null) return failed(refusal);
@@ -205,31 +220,42 @@ export class MasterCore {
     return done;
   }
 
-  removeMatching(pattern: string, force: boolean): Expected<number> {
-    const objects = this.#matching(pattern);
+  removeMatching(pattern: string, force: boolean, tenant = defaultTenant): Expected<number> {
+    const objects = this.#matching(pattern, tenant);
     if (objects === null) return failed('INVALID_PARAMS');
     return { ok: this.#removeWhereAllowed(objects, force) };
   }
 
-  removeAll(force: boolean): number {
-    return this.#removeWhereAllowed([...this.#objects.all()], force);
+  /** Of one tenant, or of all. */
+  removeAll(force: boolean, tenant: string | null = null): number {
+    const objects = tenant === null ? this.#objects.all() : this.#objects.ofTenant(tenant);
+    return this.#removeWhereAllowed([...objects], force);
   }
 
   /**
    * Clears objects that `writer` wrote and nobody leases: all their copies, or those in segments of a
    * name. Gives the keys that were cleared; others are skipped silently.
    */
-  clearReplicas(keys: readonly string[], writer: Uuid, segmentName: string): string[] {
+  clearReplicas(
+    keys: readonly string[],
+    writer: Uuid,
+    segmentName: string,
+    tenant = defaultTenant,
+  ): string[] {
     const nowMs = this.#clock.monotonicMs();
     return keys.filter((key) => {
-      const object = this.#objects.get(key);
+      const object = this.#objects.get(key, tenant);
       if (object === undefined || object.writer !== writer) return false;
       if (this.#refusalToRemove(object, false, nowMs) !== null) return false;
       if (segmentName === '') {
         this.#objects.erase(object);
         return true;
       }
-      return this.#objects.dropReplicasIn(object, segmentName);
+      const cleared = object.replicas.filter(
+        (replica) => replica.kind === 'memory' && replica.segment.descriptor.name === segmentName,
+      );
+      this.#objects.drop(object, cleared, nowMs);
+      return cleared.length > 0;
     });
   }
 
@@ -243,8 +269,9 @@ export class MasterCore {
 
   /** A client that unmounts the last of its own segments is going: its unfinished puts go with it. */
   unmountSegment(segmentId: Uuid, clientId: Uuid): Expected<undefined> {
-    if (this.#segmentRules.unmount(segmentId) === clientId) {
-      this.#writer.reclaimFrom(new Set([clientId]));
+    const nowMs = this.#clock.monotonicMs();
+    if (this.#segmentRules.unmount(segmentId, nowMs) === clientId) {
+      this.#writer.reclaimFrom(new Set([clientId]), nowMs);
     }
     return done;
   }
@@ -273,8 +300,8 @@ export class MasterCore {
     return [...new Set([...segments].map(({ descriptor }) => descriptor.teEndpoint))];
   }
 
-  keys(): IterableIterator<string> {
-    return this.#objects.keys();
+  keys(tenant = defaultTenant): Iterable<string> {
+    return this.#objects.keys(tenant);
   }
 
   segments(): SegmentView[] {
@@ -292,7 +319,8 @@ export class MasterCore {
     let reclaimedWriteCount = this.#writer.reclaimOverdue(nowMs);
     if (expiredClients.length > 0) {
       this.counters.expiredClients += expiredClients.length;
-      reclaimedWriteCount += this.#writer.reclaimFrom(new Set(expiredClients.map(({ id }) => id)));
+      const expired = new Set(expiredClients.map(({ id }) => id));
+      reclaimedWriteCount += this.#writer.reclaimFrom(expired, nowMs);
     }
     this.counters.released += this.#objects.releaseDue(nowMs);
     const unmountedSegmentCount = this.#segmentRules.unmountDue(nowMs);
@@ -320,11 +348,12 @@ export class MasterCore {
     assert(this.#segments.count <= this.#options.segmentCountMax, 'segments are not too many');
   }
 
-  #matching(pattern: string): StoredObject[] | null {
-    const keys = this.#options.matchKeys(pattern, this.#objects.keys());
-    return (
-      keys?.map((key) => this.#objects.get(key)).filter((object) => object !== undefined) ?? null
-    );
+  #matching(pattern: string, tenant: string): StoredObject[] | null {
+    const keys = this.#options.matchKeys(pattern, this.#objects.keys(tenant));
+    if (keys === null) return null;
+    return keys
+      .map((key) => this.#objects.get(key, tenant))
+      .filter((object) => object !== undefined);
   }
 
   #removeWhereAllowed(objects: readonly StoredObject[], force: boolean): number {
@@ -340,7 +369,8 @@ export class MasterCore {
 
   #refusalToRemove(object: StoredObject, force: boolean, nowMs: number) {
     if (!force && object.isLeased(nowMs)) return 'OBJECT_HAS_LEASE';
-    return this.#objects.isUnfinished(object) ? 'REPLICA_IS_NOT_READY' : null;
+    const isComplete = object.replicas.every((replica) => replica.isComplete);
+    return isComplete ? null : 'REPLICA_IS_NOT_READY';
   }
 }
 

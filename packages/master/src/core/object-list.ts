@@ -25,6 +25,24 @@ export class ObjectList {
     this.#length += 1;
   }
 
+  /** Puts an object among those of its rank: for one that is older than the last. */
+  insertByRank(object: StoredObject): void {
+    let next = this.#head;
+    while (next !== null && next.rankMs <= object.rankMs) next = next.next;
+    if (next === null) {
+      this.append(object);
+      return;
+    }
+    assert(object.list === null, 'an object is in one list at most');
+    object.list = this;
+    object.next = next;
+    object.previous = next.previous;
+    if (next.previous === null) this.#head = object;
+    else next.previous.next = object;
+    next.previous = object;
+    this.#length += 1;
+  }
+
   remove(object: StoredObject): void {
     assert(object.list === this, 'a removed object is in the list');
     if (object.previous === null) this.#head = object.next;

@@ -2,34 +2,59 @@ import { assert } from '@tsukimi/base';
 import type { Uuid } from '@tsukimi/wire';
 import { DueHeap } from './due-heap.ts';
 import { EvictionOrder } from './eviction-order.ts';
-import { KeyIndex } from './key-index.ts';
+import type { LocalDiskTable } from './local-disk-table.ts';
 import { ObjectList } from './object-list.ts';
+import { checkTable } from './object-table-check.ts';
+import { isOfType, type MemoryReplica, type Replica } from './replica.ts';
 import type { SegmentTable } from './segment-table.ts';
-import { type NewObject, type ObjectGroup, type Replica, StoredObject } from './stored-object.ts';
+import {
+  type NewObject,
+  type ObjectGroup,
+  StoredObject,
+  type TrailingWrite,
+} from './stored-object.ts';
+import { type Tenant, TenantTable } from './tenant-table.ts';
 
 /**
- * All objects by key, and the steps of their lives: begin, complete, reopen, erase. An object is
- * either unfinished, in the order its write began, or complete and in the eviction order. Replicas that
- * lost their object while somebody may still touch their bytes are set aside for a while.
+ * All objects by tenant and key, and the steps of their lives: begin, complete, reopen, erase.
+ *
+ * An object can be read once a replica of it is complete; then it is in the eviction order. Until then
+ * it is unfinished, in the order its write began. A write may still be at a replica of an object that
+ * can be read, a file for example: it is trailing. Replicas that lost their object while somebody may
+ * touch their bytes are set aside for a while. An object that nobody can read or writes is none.
  */
 export class ObjectTable {
   readonly order: EvictionOrder;
+  readonly tenants: TenantTable;
   readonly #segments: SegmentTable;
+  readonly #disks: LocalDiskTable;
   readonly #leaseTtlMs: number;
-  readonly #byKey = new KeyIndex<StoredObject>();
+  readonly #putReleaseTimeoutMs: number;
   readonly #unfinished = new ObjectList();
-  readonly #groups = new Map<string, ObjectGroup>();
-  readonly #setAside = new DueHeap<Replica>();
+  readonly #trailing = new DueHeap<TrailingWrite>();
+  readonly #setAside = new DueHeap<MemoryReplica>();
+  #count = 0;
   #setAsideByteCount = 0;
 
-  constructor(segments: SegmentTable, leaseTtlMs: number) {
+  constructor(
+    segments: SegmentTable,
+    disks: LocalDiskTable,
+    options: {
+      readonly leaseTtlMs: number;
+      readonly putReleaseTimeoutMs: number;
+      readonly isMultiTenant: boolean;
+    },
+  ) {
     this.#segments = segments;
-    this.#leaseTtlMs = leaseTtlMs;
-    this.order = new EvictionOrder(leaseTtlMs);
+    this.#disks = disks;
+    this.#leaseTtlMs = options.leaseTtlMs;
+    this.#putReleaseTimeoutMs = options.putReleaseTimeoutMs;
+    this.tenants = new TenantTable(options.isMultiTenant);
+    this.order = new EvictionOrder(options.leaseTtlMs);
   }
 
   get count(): number {
-    return this.#byKey.count;
+    return this.#count;
   }
 
   get unfinishedCount(): number {
@@ -40,16 +65,21 @@ export class ObjectTable {
     return this.#setAsideByteCount;
   }
 
-  get(key: string): StoredObject | undefined {
-    return this.#byKey.get(key);
+  get(key: string, tenant: string): StoredObject | undefined {
+    return this.tenants.get(tenant)?.objects.get(key);
   }
 
-  keys(): IterableIterator<string> {
-    return this.#byKey.keys();
+  /** The keys of one tenant. */
+  keys(tenant: string): Iterable<string> {
+    return this.tenants.get(tenant)?.objects.keys() ?? [];
   }
 
-  all(): IterableIterator<StoredObject> {
-    return this.#byKey.values();
+  ofTenant(tenant: string): Iterable<StoredObject> {
+    return this.tenants.get(tenant)?.objects.values() ?? [];
+  }
+
+  *all(): IterableIterator<StoredObject> {
+    for (const { objects } of this.tenants.all()) yield* objects.values();
   }
 
   /** The unfinished write that began first. */
@@ -57,43 +87,80 @@ export class ObjectTable {
     return this.#unfinished.head;
   }
 
-  unfinished(): IterableIterator<StoredObject> {
-    return this.#unfinished[Symbol.iterator]();
+  *beingWritten(): IterableIterator<StoredObject> {
+    yield* this.#unfinished;
+    for (const { object } of this.#trailing) yield object;
   }
 
+  /** Whether nothing of the object can be read yet. */
   isUnfinished(object: StoredObject): boolean {
     return object.list === this.#unfinished;
   }
 
+  /** Whether a put or an upsert has begun that has not ended for all replicas. */
+  isBeingWritten(object: StoredObject): boolean {
+    return object.list === this.#unfinished || object.trailing !== null;
+  }
+
   /** A write begins: the key exists, and cannot be read. */
   begin(fields: NewObject, nowMs: number): StoredObject {
-    assert(this.#byKey.get(fields.key) === undefined, 'a key has one object');
-    const object = new StoredObject(fields, nowMs, this.#group(fields.groupId));
-    this.#byKey.add(object.key, object);
+    const tenant = this.tenants.open(fields.tenant);
+    assert(tenant.objects.get(fields.key) === undefined, 'a key has one object');
+    const object = new StoredObject(tenant, fields, nowMs, groupOf(tenant, fields.groupId));
+    tenant.objects.add(object.key, object);
+    this.#count += 1;
     object.group?.members.add(object);
     for (const replica of object.replicas) replica.object = object;
     this.#await(object, nowMs);
     return object;
   }
 
-  /** The write has ended: the object can be read, removed and evicted from now on. */
-  complete(object: StoredObject, checksum: bigint | null, nowMs: number): void {
-    assert(this.isUnfinished(object), 'a completed object was unfinished');
-    this.#unfinished.remove(object);
-    object.checksum = checksum;
+  /** The write has ended for the replicas of a type: they can be read, removed and evicted from now on. */
+  complete(object: StoredObject, replicaType: number, nowMs: number): void {
+    let isComplete = true;
+    let isReadable = false;
+    for (const replica of object.replicas) {
+      if (isOfType(replica, replicaType)) replica.isComplete = true;
+      if (replica.isComplete) isReadable = true;
+      else isComplete = false;
+    }
     object.leaseUntilMs = Math.max(object.leaseUntilMs, nowMs);
     object.answer = null;
-    this.order.add(object, nowMs);
+    if (!isReadable) return;
+    if (this.isUnfinished(object)) {
+      this.#unfinished.remove(object);
+      this.order.add(object, nowMs);
+      if (!isComplete) this.#trail(object);
+    } else {
+      this.order.changed(object, nowMs);
+      if (isComplete) this.#untrail(object);
+    }
   }
 
   /** Another write into the same bytes begins. */
   reopen(object: StoredObject, writer: Uuid, softPinTtlMs: number, nowMs: number): void {
-    assert(!this.isUnfinished(object), 'a reopened object was complete');
+    assert(!this.isBeingWritten(object), 'a reopened object was complete');
     this.order.remove(object);
+    for (const replica of object.replicas) replica.isComplete = false;
     object.writer = writer;
     object.softPinTtlMs = softPinTtlMs;
     object.answer = null;
     this.#await(object, nowMs);
+  }
+
+  /** Adds a copy to an object that can be read. */
+  addReplica(object: StoredObject, replica: Replica, nowMs: number): void {
+    assert(!this.isUnfinished(object), 'copies are made of what can be read');
+    replica.object = object;
+    object.replicas = [...object.replicas, replica];
+    if (replica.kind === 'localDisk') this.#disks.add(replica);
+    this.changed(object, nowMs);
+  }
+
+  /** Some replica became complete, busy or idle. */
+  changed(object: StoredObject, nowMs: number): void {
+    object.answer = null;
+    if (!this.isUnfinished(object)) this.order.changed(object, nowMs);
   }
 
   /** Keeps the object from removal and eviction for the lease's time to live. */
@@ -107,47 +174,48 @@ export class ObjectTable {
   /** Removes the object; its bytes are free at once. */
   erase(object: StoredObject): void {
     this.#forget(object);
-    for (const replica of object.replicas) {
-      replica.object = null;
-      this.#segments.release(replica);
-    }
+    for (const replica of object.replicas) this.#release(replica);
   }
 
   /** Removes the object; its bytes stay as they are until `dueMs`. */
   eraseLater(object: StoredObject, dueMs: number): void {
     this.#forget(object);
-    for (const replica of object.replicas) {
-      replica.object = null;
-      replica.dueMs = dueMs;
-      this.#setAside.insert(replica);
-      this.#setAsideByteCount += replica.block.byteCount;
-    }
+    for (const replica of object.replicas) this.#putAside(replica, dueMs);
   }
 
-  /** Drops the copies in segments of a name, and the object with its last; tells whether any was there. */
-  dropReplicasIn(object: StoredObject, segmentName: string): boolean {
-    const dropped = object.replicas.filter(
-      ({ segment }) => segment.descriptor.name === segmentName,
-    );
-    for (const replica of dropped) {
-      this.lose(replica);
-      this.#segments.release(replica);
-    }
-    return dropped.length > 0;
+  /** Removes some replicas, and the object with the last that can be read; their bytes are free at once. */
+  drop(object: StoredObject, replicas: readonly Replica[], nowMs: number): void {
+    if (replicas.length === 0) return;
+    object.replicas = object.replicas.filter((replica) => !replicas.includes(replica));
+    for (const replica of replicas) this.#release(replica);
+    this.#settle(object, nowMs);
   }
 
-  /** A replica is gone. An object without replicas is gone too. The bytes are the caller's business. */
-  lose(replica: Replica): void {
+  /** What is left of a write is given up: bytes that its writer may touch stay until `dueMs`. */
+  abandonWrite(object: StoredObject, dueMs: number, nowMs: number): void {
+    const begun = object.replicas.filter(({ isComplete }) => !isComplete);
+    object.replicas = object.replicas.filter(({ isComplete }) => isComplete);
+    for (const replica of begun) this.#putAside(replica, dueMs);
+    this.#settle(object, nowMs);
+  }
+
+  /** A replica is gone with what held it. An object without replicas is gone too. */
+  lose(replica: Replica, nowMs: number): void {
     const { object } = replica;
+    if (replica.kind === 'localDisk') this.#disks.remove(replica);
     if (object === null) {
-      this.#setAside.remove(replica);
-      this.#setAsideByteCount -= replica.block.byteCount;
+      this.#takeFromAside(replica as MemoryReplica);
       return;
     }
     replica.object = null;
     object.replicas = object.replicas.filter((other) => other !== replica);
-    object.answer = null;
-    if (object.replicas.length === 0) this.#forget(object);
+    this.#settle(object, nowMs);
+  }
+
+  /** A write that had all its time and is trailing; null when there is none. */
+  overdueTrailing(nowMs: number): StoredObject | null {
+    const first = this.#trailing.first;
+    return first !== null && first.dueMs <= nowMs ? first.object : null;
   }
 
   /** Frees what was set aside long enough; gives how many replicas that were. */
@@ -165,43 +233,17 @@ export class ObjectTable {
   checkInvariants(nowMs: number): void {
     this.order.checkInvariants(nowMs);
     this.#unfinished.checkInvariants();
+    this.#trailing.checkInvariants();
     this.#setAside.checkInvariants();
+    this.#disks.checkInvariants();
     assert(
-      this.#unfinished.length + this.order.count === this.#byKey.count,
+      this.#unfinished.length + this.order.count === this.#count,
       'each object is unfinished or in the eviction order',
     );
-    const replicas = new Set<Replica>(this.#setAside);
     let setAsideByteCount = 0;
-    for (const replica of replicas) {
-      assert(replica.object === null, 'what is set aside has no object');
-      setAsideByteCount += replica.block.byteCount;
-    }
+    for (const replica of this.#setAside) setAsideByteCount += replica.block.byteCount;
     assert(setAsideByteCount === this.#setAsideByteCount, 'bytes set aside are counted');
-    this.#byKey.checkInvariants();
-    for (const object of this.#byKey.values()) {
-      assert(this.#byKey.get(object.key) === object, 'an object has its key');
-      assert(object.list !== null, 'an object is in a list');
-      assert(object.replicas.length > 0, 'an object has a replica');
-      assert(
-        new Set(object.replicas.map(({ segment }) => segment)).size === object.replicas.length,
-        'replicas lie in different segments',
-      );
-      assert(object.group?.members.has(object) !== false, 'a group knows its members');
-      for (const replica of object.replicas) {
-        assert(replica.object === object, 'a replica knows its object');
-        assert(replica.block.byteCount === object.byteCount, 'a replica is as long as its object');
-        replicas.add(replica);
-      }
-    }
-    let heldCount = 0;
-    for (const segment of this.#segments.all()) {
-      for (const replica of segment.allocator.holders()) {
-        assert(replicas.has(replica), 'each used block belongs to an object or is set aside');
-        heldCount += 1;
-      }
-    }
-    assert(heldCount === replicas.size, 'each replica has its block');
-    for (const group of this.#groups.values()) assert(group.members.size > 0, 'no group is empty');
+    checkTable(this, this.#segments, this.#setAside);
   }
 
   #await(object: StoredObject, nowMs: number): void {
@@ -210,23 +252,80 @@ export class ObjectTable {
     this.#unfinished.append(object);
   }
 
-  #forget(object: StoredObject): void {
-    this.#byKey.remove(object.key);
-    if (this.isUnfinished(object)) this.#unfinished.remove(object);
-    else this.order.remove(object);
-    const { group } = object;
-    if (group === null) return;
-    group.members.delete(object);
-    if (group.members.size === 0) this.#groups.delete(group.id);
+  #trail(object: StoredObject): void {
+    const dueMs = object.startedMs + this.#putReleaseTimeoutMs;
+    object.trailing = { object, dueMs, heapIndex: -1 };
+    this.#trailing.insert(object.trailing);
   }
 
-  #group(id: string): ObjectGroup | null {
-    if (id === '') return null;
-    let group = this.#groups.get(id);
-    if (group === undefined) {
-      group = { id, members: new Set(), leaseUntilMs: 0 };
-      this.#groups.set(id, group);
-    }
-    return group;
+  #untrail(object: StoredObject): void {
+    if (object.trailing === null) return;
+    this.#trailing.remove(object.trailing);
+    object.trailing = null;
   }
+
+  /** Puts an object where it belongs after it lost replicas. */
+  #settle(object: StoredObject, nowMs: number): void {
+    object.answer = null;
+    const isWritten = this.isBeingWritten(object);
+    const isReadable = object.replicas.some(({ isComplete }) => isComplete);
+    if (isReadable) {
+      if (object.replicas.every(({ isComplete }) => isComplete)) this.#untrail(object);
+      this.order.changed(object, nowMs);
+    } else if (isWritten && object.replicas.length > 0) {
+      if (this.isUnfinished(object)) return;
+      this.#untrail(object);
+      this.order.remove(object);
+      object.rankMs = object.startedMs;
+      this.#unfinished.insertByRank(object);
+    } else {
+      this.eraseLater(object, nowMs + this.#putReleaseTimeoutMs);
+    }
+  }
+
+  #release(replica: Replica): void {
+    replica.object = null;
+    if (replica.kind === 'memory') this.#segments.release(replica);
+    else if (replica.kind === 'localDisk') this.#disks.remove(replica);
+  }
+
+  #putAside(replica: Replica, dueMs: number): void {
+    if (replica.kind !== 'memory') {
+      this.#release(replica);
+      return;
+    }
+    replica.object = null;
+    replica.dueMs = dueMs;
+    this.#setAside.insert(replica);
+    this.#setAsideByteCount += replica.block.byteCount;
+  }
+
+  #takeFromAside(replica: MemoryReplica): void {
+    this.#setAside.remove(replica);
+    this.#setAsideByteCount -= replica.block.byteCount;
+  }
+
+  #forget(object: StoredObject): void {
+    const { tenant, group } = object;
+    tenant.objects.remove(object.key);
+    this.#count -= 1;
+    if (this.isUnfinished(object)) this.#unfinished.remove(object);
+    else this.order.remove(object);
+    this.#untrail(object);
+    if (group !== null) {
+      group.members.delete(object);
+      if (group.members.size === 0) tenant.groups.delete(group.id);
+    }
+    this.tenants.close(tenant);
+  }
+}
+
+function groupOf(tenant: Tenant, id: string): ObjectGroup | null {
+  if (id === '') return null;
+  let group = tenant.groups.get(id);
+  if (group === undefined) {
+    group = { id, members: new Set(), leaseUntilMs: 0 };
+    tenant.groups.set(id, group);
+  }
+  return group;
 }

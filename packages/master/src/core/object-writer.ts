@@ -10,8 +10,10 @@ import type { CoreOptions } from './core-options.ts';
 import type { Counters } from './counters.ts';
 import type { Evictor } from './evictor.ts';
 import type { ObjectTable } from './object-table.ts';
+import { isOfType, type MemoryReplica, type Replica } from './replica.ts';
 import type { SegmentTable } from './segment-table.ts';
-import type { Replica, StoredObject } from './stored-object.ts';
+import { sharedFilePath } from './shared-file-path.ts';
+import type { StoredObject } from './stored-object.ts';
 import { type BatchPlace, planWrite, type WritePlan } from './write-rules.ts';
 
 type Started = Expected<readonly ReplicaDescriptor[]>;
@@ -46,16 +48,17 @@ export class ObjectWriter {
     key: string,
     byteCount: number,
     config: ReplicateConfig,
+    tenant: string,
     place: BatchPlace,
     nowMs: number,
   ): Started {
     const plan = planWrite(key, byteCount, config, place, this.#options);
     if ('error' in plan) return plan;
-    const present = this.#objects.get(key);
+    const present = this.#objects.get(key, tenant);
     if (present !== undefined && !this.#mayBeTakenOver(present, nowMs)) {
       return failed('OBJECT_ALREADY_EXISTS');
     }
-    return this.#start(writer, key, byteCount, plan, present, nowMs);
+    return this.#start(writer, key, byteCount, plan, tenant, present, nowMs);
   }
 
   startUpsert(
@@ -63,13 +66,16 @@ export class ObjectWriter {
     key: string,
     byteCount: number,
     config: ReplicateConfig,
+    tenant: string,
     place: BatchPlace,
     nowMs: number,
   ): Started {
     const plan = planWrite(key, byteCount, config, place, this.#options);
     if ('error' in plan) return plan;
-    const present = this.#objects.get(key);
-    if (present === undefined) return this.#start(writer, key, byteCount, plan, undefined, nowMs);
+    const present = this.#objects.get(key, tenant);
+    if (present === undefined) {
+      return this.#start(writer, key, byteCount, plan, tenant, undefined, nowMs);
+    }
     if (plan.groupId !== null && plan.groupId !== (present.group?.id ?? '')) {
       return failed('INVALID_PARAMS');
     }
@@ -79,59 +85,85 @@ export class ObjectWriter {
       softPinTtlMs: plan.softPinTtlMs ?? present.softPinTtlMs,
       groupId: present.group?.id ?? '',
     };
+    if (present.trailing !== null) {
+      this.#counters.takenOver += 1;
+      this.#objects.abandonWrite(present, nowMs + this.#options.putReleaseTimeoutMs, nowMs);
+    }
+    if (present.replicas.some(({ busyCount }) => busyCount > 0)) {
+      return failed('OBJECT_REPLICA_BUSY');
+    }
     if (this.#objects.isUnfinished(present) || present.byteCount !== byteCount) {
-      return this.#start(writer, key, byteCount, kept, present, nowMs);
+      return this.#start(writer, key, byteCount, kept, tenant, present, nowMs);
     }
     this.#objects.reopen(present, writer, kept.softPinTtlMs ?? 0, nowMs);
     return started(present);
   }
 
-  /** Ends a put or an upsert. */
+  /** Ends a put or an upsert for the replicas of a type. */
   end(
     writer: Uuid,
     key: string,
     checksum: bigint | null,
     replicaType: number,
+    tenant: string,
     nowMs: number,
   ): Expected<undefined> {
-    const object = this.#objects.get(key);
+    const object = this.#objects.get(key, tenant);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
     if (object.writer !== writer) return failed('ILLEGAL_CLIENT');
-    if (targetsMemory(replicaType) && this.#objects.isUnfinished(object)) {
-      this.#objects.complete(object, checksum, nowMs);
+    if (!this.#objects.isBeingWritten(object)) {
+      const ended = object.replicas.filter((replica) => isOfType(replica, replicaType));
+      const isEnded = ended.length > 0 && ended.every(({ isComplete }) => isComplete);
+      return isEnded ? done : failed('INVALID_WRITE');
     }
+    // Whoever ends a file says nothing of the bytes in memory.
+    if (checksum !== null || endsMemory(replicaType)) object.checksum = checksum;
+    this.#objects.complete(object, replicaType, nowMs);
     return done;
   }
 
-  /** Takes back a put or an upsert that has not ended. */
-  revoke(writer: Uuid, key: string, replicaType: number): Expected<undefined> {
-    const object = this.#objects.get(key);
+  /** Takes back a put or an upsert that has not ended for the replicas of a type. */
+  revoke(
+    writer: Uuid,
+    key: string,
+    replicaType: number,
+    tenant: string,
+    nowMs: number,
+  ): Expected<undefined> {
+    const object = this.#objects.get(key, tenant);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
     if (object.writer !== writer) return failed('ILLEGAL_CLIENT');
-    if (!this.#objects.isUnfinished(object)) return failed('INVALID_WRITE');
-    if (targetsMemory(replicaType)) this.#objects.erase(object);
+    if (!this.#objects.isBeingWritten(object)) return failed('INVALID_WRITE');
+    const revoked = object.replicas.filter((replica) => isOfType(replica, replicaType));
+    if (revoked.some(({ isComplete }) => isComplete)) return failed('INVALID_WRITE');
+    this.#objects.drop(object, revoked, nowMs);
     return done;
   }
 
   /** The writers are known dead: what they had begun is gone. Gives how many writes that were. */
-  reclaimFrom(writers: ReadonlySet<Uuid>): number {
-    const orphans = [...this.#objects.unfinished()].filter(({ writer }) => writers.has(writer));
-    for (const object of orphans) this.#objects.erase(object);
-    this.#counters.reclaimed += orphans.length;
+  reclaimFrom(writers: ReadonlySet<Uuid>, nowMs: number): number {
+    const orphans = [...this.#objects.beingWritten()].filter(({ writer }) => writers.has(writer));
+    for (const object of orphans) this.#reclaim(object, nowMs);
     return orphans.length;
   }
 
   /** Writers that nobody knows have had all their time. Gives how many writes that ended. */
   reclaimOverdue(nowMs: number): number {
-    let count = 0;
-    for (;;) {
-      const object = this.#objects.oldestUnfinished;
-      if (object === null || nowMs - object.startedMs < this.#options.putReleaseTimeoutMs) break;
-      this.#objects.erase(object);
-      count += 1;
+    for (let count = 0; ; count += 1) {
+      const oldest = this.#objects.oldestUnfinished;
+      const isOverdue =
+        oldest !== null && nowMs - oldest.startedMs >= this.#options.putReleaseTimeoutMs;
+      const object = isOverdue ? oldest : this.#objects.overdueTrailing(nowMs);
+      if (object === null) return count;
+      this.#reclaim(object, nowMs);
     }
-    this.#counters.reclaimed += count;
-    return count;
+  }
+
+  /** Nobody writes any more: the bytes are free at once. */
+  #reclaim(object: StoredObject, nowMs: number): void {
+    this.#counters.reclaimed += 1;
+    const begun = object.replicas.filter(({ isComplete }) => !isComplete);
+    this.#objects.drop(object, begun, nowMs);
   }
 
   #mayBeTakenOver(object: StoredObject, nowMs: number): boolean {
@@ -147,16 +179,21 @@ export class ObjectWriter {
     key: string,
     byteCount: number,
     plan: WritePlan,
+    tenant: string,
     present: StoredObject | undefined,
     nowMs: number,
   ): Started {
-    const replicas = this.#allocate(byteCount, plan, nowMs);
-    if (replicas === null) return failed('NO_AVAILABLE_HANDLE');
+    const memory = this.#allocate(byteCount, plan, nowMs);
+    if (memory === null) return failed('NO_AVAILABLE_HANDLE');
+    const { sharedDirectory } = this.#options;
+    const replicas: Replica[] = memory;
+    if (sharedDirectory !== '') replicas.push(this.#fileOf(key, byteCount));
     // Making room may have evicted the very object that is to be replaced.
-    const replaced = this.#objects.get(key);
+    const replaced = this.#objects.get(key, tenant);
     if (replaced !== undefined) this.#replace(replaced, nowMs);
     const object = this.#objects.begin(
       {
+        tenant,
         key,
         byteCount,
         writer,
@@ -180,7 +217,19 @@ export class ObjectWriter {
     );
   }
 
-  #allocate(byteCount: number, plan: WritePlan, nowMs: number): Replica[] | null {
+  #fileOf(key: string, byteCount: number): Replica {
+    return {
+      kind: 'disk',
+      id: this.#segments.nextReplicaId(),
+      filePath: sharedFilePath(this.#options.sharedDirectory, key),
+      byteCount,
+      object: null,
+      isComplete: false,
+      busyCount: 0,
+    };
+  }
+
+  #allocate(byteCount: number, plan: WritePlan, nowMs: number): MemoryReplica[] | null {
     const attempt = () => {
       if (this.#objects.count >= this.#options.objectCountMax) return null;
       const replicas = this.#segments.allocate(byteCount, plan);
@@ -205,10 +254,9 @@ export class ObjectWriter {
 }
 
 function started(object: StoredObject): Started {
-  return { ok: object.replicas.map((replica) => describeReplica(replica, false)) };
+  return { ok: object.replicas.map(describeReplica) };
 }
 
-/** We keep copies in memory only; ends and revokes that mean other kinds have nothing to act on. */
-function targetsMemory(replicaType: number): boolean {
+function endsMemory(replicaType: number): boolean {
   return replicaType === ReplicaType.MEMORY || replicaType === ReplicaType.ALL;
 }

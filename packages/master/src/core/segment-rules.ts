@@ -75,10 +75,10 @@ export class SegmentRules {
   }
 
   /** Gives the owner if it has nothing mounted any more: null otherwise. Unknown segments are no error. */
-  unmount(segmentId: Uuid): Uuid | null {
+  unmount(segmentId: Uuid, nowMs: number): Uuid | null {
     const segment = this.#segments.get(segmentId);
     if (segment === undefined) return null;
-    this.#unmount(segment);
+    this.#unmount(segment, nowMs);
     const owner = this.#clients.get(segment.owner);
     return owner === undefined || owner.segments.size === 0 ? segment.owner : null;
   }
@@ -103,7 +103,7 @@ export class SegmentRules {
     for (;;) {
       const segment = this.#segments.takeUnmounted(nowMs);
       if (segment === null) return count;
-      this.#unmount(segment);
+      this.#unmount(segment, nowMs);
       count += 1;
     }
   }
@@ -111,7 +111,7 @@ export class SegmentRules {
   /** Forgets the clients that fell silent, with all their segments. */
   expire(nowMs: number): ExpiredClient[] {
     return this.#clients.takeExpired(nowMs).map(({ id, segments }) => {
-      for (const segment of segments) this.#unmount(segment);
+      for (const segment of segments) this.#unmount(segment, nowMs);
       return { id, segmentCount: segments.size };
     });
   }
@@ -124,9 +124,9 @@ export class SegmentRules {
     client.segments.add(this.#segments.mount(segment, client.id));
   }
 
-  #unmount(segment: MountedSegment): void {
+  #unmount(segment: MountedSegment, nowMs: number): void {
     this.#clients.get(segment.owner)?.segments.delete(segment);
-    for (const replica of this.#segments.unmount(segment)) this.#objects.lose(replica);
+    for (const replica of this.#segments.unmount(segment)) this.#objects.lose(replica, nowMs);
   }
 }
 

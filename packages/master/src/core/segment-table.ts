@@ -2,7 +2,7 @@ import { assert, below, type Random, SeededRandom } from '@tsukimi/base';
 import { type Segment, SegmentStatus, type Uuid } from '@tsukimi/wire';
 import { OffsetAllocator } from './allocator.ts';
 import { type Due, DueHeap } from './due-heap.ts';
-import type { Replica } from './stored-object.ts';
+import type { MemoryReplica } from './replica.ts';
 
 export const allocationStrategies = ['random', 'free_ratio_first', 'local_first'] as const;
 export type AllocationStrategy = (typeof allocationStrategies)[number];
@@ -11,7 +11,7 @@ export type AllocationStrategy = (typeof allocationStrategies)[number];
 export interface MountedSegment extends Due {
   readonly descriptor: Segment;
   readonly owner: Uuid;
-  readonly allocator: OffsetAllocator<Replica>;
+  readonly allocator: OffsetAllocator<MemoryReplica>;
   status: typeof SegmentStatus.OK | typeof SegmentStatus.GRACEFULLY_UNMOUNTING;
   /** The allocation that last looked at it, so that each looks once. */
   visit: number;
@@ -113,7 +113,7 @@ export class SegmentTable {
   }
 
   /** Forgets a segment with all that is allocated in it. Gives the replicas that are gone. */
-  unmount(segment: MountedSegment): Replica[] {
+  unmount(segment: MountedSegment): MemoryReplica[] {
     const { id, name, size } = segment.descriptor;
     assert(this.#byId.delete(id), 'an unmounted segment was mounted');
     const namesakes = this.named(name).filter((other) => other !== segment);
@@ -127,8 +127,8 @@ export class SegmentTable {
   }
 
   /** Up to `replicaCount` replicas in as many segments; fewer, or none, where space lacks. */
-  allocate(byteCount: number, placement: Placement): Replica[] {
-    const replicas: Replica[] = [];
+  allocate(byteCount: number, placement: Placement): MemoryReplica[] {
+    const replicas: MemoryReplica[] = [];
     this.#visit += 1;
     for (const name of placement.preferredSegments) {
       for (const segment of this.named(name)) {
@@ -146,8 +146,13 @@ export class SegmentTable {
     return replicas;
   }
 
+  /** Replicas of all kinds are numbered in one row. */
+  nextReplicaId(): number {
+    return this.#nextReplicaId++;
+  }
+
   /** Returns a replica's bytes to its segment. */
-  release(replica: Replica): void {
+  release(replica: MemoryReplica): void {
     this.#usedByteCount -= replica.block.byteCount;
     replica.segment.allocator.release(replica.block);
   }
@@ -170,13 +175,23 @@ export class SegmentTable {
     assert(openCount === this.#open.length, 'open segments are known');
   }
 
-  #tryIn(segment: MountedSegment, byteCount: number, replicas: Replica[]): void {
+  #tryIn(segment: MountedSegment, byteCount: number, replicas: MemoryReplica[]): void {
     if (segment.visit === this.#visit) return;
     segment.visit = this.#visit;
     const block = segment.allocator.allocate(byteCount);
     if (block === null) return;
-    const id = this.#nextReplicaId++;
-    const replica = { id, segment, block, object: null, dueMs: 0, heapIndex: -1 };
+    const id = this.nextReplicaId();
+    const replica: MemoryReplica = {
+      kind: 'memory',
+      id,
+      segment,
+      block,
+      object: null,
+      isComplete: false,
+      busyCount: 0,
+      dueMs: 0,
+      heapIndex: -1,
+    };
     block.holder = replica;
     this.#usedByteCount += byteCount;
     replicas.push(replica);

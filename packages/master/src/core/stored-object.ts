@@ -1,18 +1,8 @@
 import type { GetReplicaListResponse, Uuid } from '@tsukimi/wire';
-import type { Block } from './allocator.ts';
 import type { Due } from './due-heap.ts';
 import type { ObjectList } from './object-list.ts';
-import type { MountedSegment } from './segment-table.ts';
-
-/** One copy of an object: a run of bytes in a segment. Due once it is set aside: then its bytes return. */
-export interface Replica extends Due {
-  /** Counted from 1, never given twice. */
-  readonly id: number;
-  readonly segment: MountedSegment;
-  readonly block: Block<Replica>;
-  /** Null for a replica that is set aside: no object has it, but somebody may still read or write it. */
-  object: StoredObject | null;
-}
+import type { Replica } from './replica.ts';
+import type { Tenant } from './tenant-table.ts';
 
 /** Objects that belong together: a lease on one is a lease on all, and they are evicted together. */
 export interface ObjectGroup {
@@ -26,8 +16,14 @@ export interface SoftPin extends Due {
   readonly object: StoredObject;
 }
 
+/** What is left of a write whose object can be read already. Due when it has had all its time. */
+export interface TrailingWrite extends Due {
+  readonly object: StoredObject;
+}
+
 /** What a write that begins knows of its object. */
 export interface NewObject {
+  readonly tenant: string;
   readonly key: string;
   readonly byteCount: number;
   readonly writer: Uuid;
@@ -40,6 +36,7 @@ export interface NewObject {
 
 /** A key, its size, who wrote it and where its copies lie. Times are of the monotonic clock. */
 export class StoredObject {
+  readonly tenant: Tenant;
   readonly key: string;
   byteCount: number;
   writer: Uuid;
@@ -47,6 +44,7 @@ export class StoredObject {
   startedMs: number;
   replicas: Replica[];
   checksum: bigint | null = null;
+  trailing: TrailingWrite | null = null;
 
   leaseUntilMs = 0;
   readonly hardPin: boolean;
@@ -55,7 +53,7 @@ export class StoredObject {
   softPin: SoftPin | null = null;
   readonly group: ObjectGroup | null;
 
-  /** The list it is in: that of the unfinished writes, or one of the eviction order. */
+  /** The list it is in: that of the unreadable objects, or one of the eviction order. */
   list: ObjectList | null = null;
   previous: StoredObject | null = null;
   next: StoredObject | null = null;
@@ -65,7 +63,8 @@ export class StoredObject {
   /** What readers are told; null until somebody asks after a change. */
   answer: GetReplicaListResponse | null = null;
 
-  constructor(fields: NewObject, startedMs: number, group: ObjectGroup | null) {
+  constructor(tenant: Tenant, fields: NewObject, startedMs: number, group: ObjectGroup | null) {
+    this.tenant = tenant;
     this.key = fields.key;
     this.byteCount = fields.byteCount;
     this.writer = fields.writer;
