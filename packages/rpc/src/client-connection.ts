@@ -32,6 +32,8 @@ export interface ConnectionCall {
   readonly timeoutMs: number;
   readonly endsAtMs: number;
   readonly signal: AbortSignal | undefined;
+  /** Bytes behind the arguments. */
+  readonly appendix: Buffer | undefined;
 }
 
 interface Waiting {
@@ -108,7 +110,7 @@ export class ClientConnection {
   }
 
   call(call: ConnectionCall): Promise<unknown> {
-    const { signal, method } = call;
+    const { signal, method, appendix } = call;
     if (signal?.aborted) return Promise.reject(signal.reason as Error);
     if (!this.isOpen) return Promise.reject(new ConnectionLost('the connection was closed', true));
     const owedCount = this.#waiting.size + this.#givenUp.size;
@@ -122,9 +124,11 @@ export class ClientConnection {
     const sequence = this.#sequence;
     const start = this.#out.position;
     try {
-      writeRequest(this.#out, sequence, method.functionId, () =>
-        encodeArgs(this.#out, method, call.args as never),
-      );
+      writeRequest(this.#out, sequence, method.functionId, () => {
+        encodeArgs(this.#out, method, call.args as never);
+        // A call without arguments has an empty body, which must stay empty.
+        if (appendix !== undefined && method.request !== null) this.#out.raw(appendix);
+      });
     } catch (error) {
       this.#out.position = start;
       return Promise.reject(error as Error);

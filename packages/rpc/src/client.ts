@@ -19,6 +19,8 @@ export interface RpcClientOptions<P extends Protocol> {
 export interface RpcCallOptions {
   readonly signal?: AbortSignal;
   readonly timeoutMs?: number;
+  /** Bytes behind the arguments, for a server that knows them; others ignore them. */
+  readonly appendix?: Buffer | undefined;
 }
 
 /**
@@ -50,11 +52,11 @@ export class RpcClient<P extends Protocol> {
   async call<K extends keyof P & string>(
     name: K,
     args: ArgsOf<P[K]>,
-    { signal, timeoutMs = this.#options.callTimeoutMs ?? 5_000 }: RpcCallOptions = {},
+    { signal, timeoutMs = this.#options.callTimeoutMs ?? 5_000, appendix }: RpcCallOptions = {},
   ): Promise<ResultOf<P[K]>> {
     const method = this.#options.protocol[name] as Protocol[string];
     const endsAtMs = this.#options.clock.monotonicMs() + timeoutMs;
-    const call = { name, method, args, timeoutMs, endsAtMs, signal };
+    const call = { name, method, args, timeoutMs, endsAtMs, signal, appendix };
     for (let isFirst = true; ; isFirst = false) {
       const connection = this.#connection?.isOpen
         ? this.#connection

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { type Clock, Fault, type Logger, type Scheduled } from '@tsukimi/base';
 import {
+  ByteReader,
   type ByteWriter,
   decodeArgs,
   encodeMessage,
@@ -32,6 +33,7 @@ export interface ServerConnectionOptions {
   readonly out: ByteWriter;
   /** Counts what half requests hold, over all connections of a server. */
   readonly unfinished: { byteCount: number };
+  readonly onAppendix: ((bytes: Buffer, peer: Peer) => void) | undefined;
   readonly onClose: () => void;
 }
 
@@ -143,7 +145,7 @@ export class ServerConnection {
   }
 
   #serve({ sequence, functionId, body }: RequestFrame): void {
-    const { methodById, handlers, peer } = this.#options;
+    const { methodById, handlers, peer, onAppendix } = this.#options;
     const called = methodById.get(functionId);
     if (called === undefined) {
       this.#answer(() => this.#writeError(sequence, RpcError.NOT_REGISTERED));
@@ -151,7 +153,9 @@ export class ServerConnection {
     }
     let args: unknown;
     try {
-      args = decodeArgs(called.method, body);
+      const source = new ByteReader(body);
+      args = decodeArgs(called.method, source);
+      if (source.remaining > 0) onAppendix?.(source.raw(source.remaining), peer);
     } catch {
       this.#answer(() => this.#writeError(sequence, RpcError.INVALID_ARGUMENTS));
       return;

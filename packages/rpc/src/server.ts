@@ -61,6 +61,10 @@ export interface RpcServerOptions<P extends Protocol> {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits?: Partial<RpcServerLimits>;
+  /** Bytes that follow the arguments of a request, before its handler runs. Throws what is malformed. */
+  readonly onAppendix?: (bytes: Buffer, peer: Peer) => void;
+  /** The last that is heard of a peer. */
+  readonly onClose?: (peer: Peer) => void;
 }
 
 /** Serves a protocol over coro_rpc: parses whole chunks, answers each chunk with one write. */
@@ -139,11 +143,9 @@ export class RpcServer<P extends Protocol> implements Service {
 
   #accept(socket: Socket): void {
     this.#connectionCount += 1;
+    const peer = { connectionId: this.#connectionCount, address: socket.remoteAddress ?? '' };
     const connection: ServerConnection = new ServerConnection(socket, {
-      peer: {
-        connectionId: this.#connectionCount,
-        address: socket.remoteAddress ?? '',
-      },
+      peer,
       limits: this.#limits,
       clock: this.#options.clock,
       logger: this.#options.logger,
@@ -151,7 +153,11 @@ export class RpcServer<P extends Protocol> implements Service {
       out: this.#out,
       unfinished: this.#unfinished,
       handlers: this.#options.handlers as never,
-      onClose: () => this.#connections.delete(connection),
+      onAppendix: this.#options.onAppendix,
+      onClose: () => {
+        this.#connections.delete(connection);
+        this.#options.onClose?.(peer);
+      },
     });
     this.#connections.add(connection);
   }

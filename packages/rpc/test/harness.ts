@@ -3,7 +3,13 @@ import { type Clock, SystemClock, silentLogger } from '@tsukimi/base';
 import { FakeClock } from '@tsukimi/base/testing';
 import { ErrorCode, masterProtocol } from '@tsukimi/wire';
 import { afterEach } from 'vitest';
-import { type Handlers, RpcClient, RpcServer, type RpcServerLimits } from '../src/index.ts';
+import {
+  type Handlers,
+  RpcClient,
+  RpcServer,
+  type RpcServerLimits,
+  type RpcServerOptions,
+} from '../src/index.ts';
 
 const { ExistKey, ServiceReady, Ping } = masterProtocol;
 export const protocol = { ExistKey, ServiceReady, Ping };
@@ -19,8 +25,10 @@ export async function serve(
   set: Partial<Handlers<TestProtocol>> = {},
   limits: Partial<RpcServerLimits> = {},
   clock = new FakeClock(),
+  told: Pick<RpcServerOptions<TestProtocol>, 'onAppendix' | 'onClose'> = {},
 ) {
   const server = new RpcServer({
+    ...told,
     ...{ name: 'test', host: '127.0.0.1', port: 0, protocol, clock, limits, logger: silentLogger },
     handlers: {
       ExistKey: ([key]) => ({ ok: key.startsWith('there') }),

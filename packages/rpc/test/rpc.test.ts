@@ -26,6 +26,34 @@ describe('RpcClient and RpcServer', () => {
     expect(await client.call('ServiceReady', [])).toEqual({ ok: '2.0.0' });
   });
 
+  it('carry bytes behind the arguments, which a server that knows none of them ignores', async () => {
+    const heard: [string, number][] = [];
+    const onAppendix = (bytes: Buffer, { connectionId }: { connectionId: number }) =>
+      heard.push([bytes.toString(), connectionId]);
+    const appendix = Buffer.from('by the way');
+    for (const told of [{}, { onAppendix }]) {
+      const client = dial((await serve({}, {}, undefined, told)).port);
+      const call = (key: string, options: { appendix?: Buffer }) =>
+        client.call('ExistKey', [key, 'default'], options);
+      expect(await call('there', { appendix })).toEqual({ ok: true });
+      expect(await call('gone', {})).toEqual({ ok: false });
+      expect(await client.call('ServiceReady', [], { appendix })).toEqual({ ok: '2.0.0' });
+    }
+    expect(heard).toEqual([['by the way', 1]]);
+  });
+
+  it('know when a peer is gone', async () => {
+    const gone: number[] = [];
+    const { port } = await serve({}, {}, undefined, {
+      onClose: ({ connectionId }) => gone.push(connectionId),
+    });
+    const [first, second] = [dial(port), dial(port)];
+    for (const client of [first, second]) await client.call('ServiceReady', []);
+    second.close();
+    await eventually(() => gone.length === 1, 'the second peer to be gone');
+    expect(gone).toEqual([2]);
+  });
+
   it('answer in the order of the requests, also where a handler takes its time', async () => {
     const first = settledByHand<{ ok: boolean }>();
     const { port } = await serve({ ExistKey: ([key]) => (key === 'slow' ? first.promise : yes) });

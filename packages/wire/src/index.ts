@@ -6,6 +6,7 @@ export { ByteReader, malformed } from './byte-reader.ts';
 export { ByteWriter } from './byte-writer.ts';
 export type { Codec, Expected, Infer } from './codec.ts';
 export { ErrorCode, type ErrorName, errorName } from './error-code.ts';
+export { type FailureReport, readFailureReport, writeFailureReport } from './failure-report.ts';
 export {
   type RequestFrame,
   RequestParser,

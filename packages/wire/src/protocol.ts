@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { ByteReader } from './byte-reader.ts';
+import type { ByteReader } from './byte-reader.ts';
 import type { ByteWriter } from './byte-writer.ts';
 import { type Codec, tuple } from './codec.ts';
 import {
@@ -53,13 +53,16 @@ export function encodeArgs<A extends readonly unknown[]>(
   if (method.request !== null) encodeMessage(out, method.request, args, options);
 }
 
-/** Reads the arguments of a request; throws `MALFORMED` for those of another layout. */
+/**
+ * Reads the arguments of a request; throws `MALFORMED` for those of another layout. What follows them
+ * is left in the source.
+ */
 export function decodeArgs<A extends readonly unknown[]>(
   method: Method<A, unknown>,
-  body: Buffer,
+  source: ByteReader,
 ): A {
   if (method.request === null) return [] as unknown as A;
-  return decodeMessage(new ByteReader(body), method.request);
+  return decodeMessage(source, method.request);
 }
 
 /** Writes a single argument without the brackets of a tuple. */

@@ -71,9 +71,9 @@ function readRequests(chunks: readonly Buffer[]): Outcome {
     if (method === undefined) continue;
     outcome = 'read';
     checkSound(
-      decodeArgs(method, body),
+      decodeArgs(method, new ByteReader(body)),
       (args) => encodeArgs(out, method, args),
-      (bytes) => decodeArgs(method, bytes),
+      (bytes) => decodeArgs(method, new ByteReader(bytes)),
     );
   }
   return outcome;

@@ -63,7 +63,7 @@ function throughUs(vector: Vector, frameHex: string, withLiteral: boolean): stri
     const { method } = methodById.get(request?.functionId as number) as {
       method: Protocol[string];
     };
-    const args = decodeArgs(method, request?.body as Buffer);
+    const args = decodeArgs(method, new ByteReader(request?.body as Buffer));
     expect(plain(args)).toEqual(vector.value);
     writeRequest(out, sequenceOf(vector), method.functionId, () =>
       encodeArgs(out, method, args, { withLiteral }),
