@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { Fault } from './fault.ts';
 
@@ -17,6 +18,8 @@ export interface Option {
   readonly aliases?: readonly string[];
   /** An environment variable that is read when the flag is absent. */
   readonly env?: string;
+  /** Names a YAML or JSON file whose keys are flag names, for all that the command line does not say. */
+  readonly isConfigFile?: true;
 }
 
 export type Options = Readonly<Record<string, Option>>;
@@ -27,25 +30,30 @@ export type OptionValues<O extends Options> = {
 export interface OptionSources {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Needed where an option names a configuration file. */
+  readonly readFile?: (path: string) => string;
 }
 
-/** Flag beats environment beats default. Reports every problem at once, each with the flag's name. */
+/** Flag beats environment beats configuration file beats default. Reports every problem at once, each with the flag's name. */
 export function loadOptions<O extends Options>(
   options: O,
   sources: OptionSources,
 ): OptionValues<O> {
   const names = Object.keys(options);
   const given = parseFlags(options, sources.argv);
+  const file = readConfigFile(options, given, sources);
   const problems: string[] = [];
   const loaded: Record<string, unknown> = {};
   for (const name of names) {
     const option = options[name] as Option;
-    const raw = given[name] ?? (option.env === undefined ? undefined : sources.env[option.env]);
+    const fromEnv = option.env === undefined ? undefined : sources.env[option.env];
+    const raw = given[name] ?? fromEnv ?? file?.values[name];
     const parsed = option.schema.safeParse(raw);
     if (parsed.success) loaded[name] = parsed.data;
     else {
-      const where =
-        given[name] === undefined && raw !== undefined ? option.env : `--${flagOf(name)}`;
+      const flag = `--${flagOf(name)}`;
+      const elsewhere = fromEnv === undefined ? `${file?.path}: ${flag.slice(2)}` : option.env;
+      const where = given[name] === undefined && raw !== undefined ? elsewhere : flag;
       const reason =
         raw === undefined
           ? 'is required'
@@ -93,13 +101,56 @@ function flagOf(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-/** Spells every argument the way `parseArgs` wants it, then lets it do the work. */
-function parseFlags(options: Options, argv: readonly string[]): Record<string, unknown> {
+/** Option names by all their spellings, with dashes. */
+function spellingsOf(options: Options): Map<string, string> {
   const nameBySpelling = new Map<string, string>();
   for (const [name, option] of Object.entries(options)) {
     nameBySpelling.set(flagOf(name), name);
     for (const alias of option.aliases ?? []) nameBySpelling.set(alias.replaceAll('_', '-'), name);
   }
+  return nameBySpelling;
+}
+
+interface ConfigFile {
+  readonly path: string;
+  readonly values: Readonly<Record<string, string>>;
+}
+
+/** Null when none is named. An empty value is as good as an absent one. */
+function readConfigFile(
+  options: Options,
+  given: Readonly<Record<string, unknown>>,
+  { readFile }: OptionSources,
+): ConfigFile | null {
+  const flag = Object.keys(options).find((name) => options[name]?.isConfigFile);
+  const path = flag === undefined ? undefined : (given[flag] as string | undefined);
+  if (path === undefined || path === '' || readFile === undefined) return null;
+  const refuse = (reason: string): never => {
+    throw new Fault('INVALID_ARGUMENT', `--${flagOf(flag as string)}: ${path}: ${reason}`);
+  };
+  let content: unknown;
+  try {
+    content = parseYaml(readFile(path)) ?? {};
+  } catch (error) {
+    refuse((error as Error).message);
+  }
+  if (typeof content !== 'object' || Array.isArray(content)) {
+    refuse('a configuration file is a list of names and values');
+  }
+  const nameBySpelling = spellingsOf(options);
+  const values: Record<string, string> = {};
+  for (const [key, value] of Object.entries(content as object)) {
+    const name = nameBySpelling.get(key.replaceAll('_', '-'));
+    if (name === undefined) refuse(`${key}: unknown option; --help lists them all`);
+    if (value !== null && typeof value === 'object') refuse(`${key}: one value is needed`);
+    if (value !== null && value !== '') values[name as string] = String(value);
+  }
+  return { path, values };
+}
+
+/** Spells every argument the way `parseArgs` wants it, then lets it do the work. */
+function parseFlags(options: Options, argv: readonly string[]): Record<string, unknown> {
+  const nameBySpelling = spellingsOf(options);
   const normal: string[] = [];
   let list: string | null = null;
   for (const argument of argv) {

@@ -61,6 +61,47 @@ describe('loadOptions', () => {
     expect(load(['--api-key', 'from-flag'], { API_KEY: 'from-env' }).apiKey).toBe('from-flag');
   });
 
+  it('reads a configuration file for what the command line does not say', () => {
+    const withFile = {
+      ...options,
+      configPath: { schema: z.string().optional(), doc: 'File.', isConfigFile: true },
+    } as const;
+    const files: Record<string, string> = {
+      yaml: 'rpc_port: 12\nlease_ttl_ms: 34 # ms\nenable_gc: true\nshared-memory: false\napi_key: ""\n',
+      json: '{"port": 12, "lease_ttl_ms": "34", "enable_gc": true, "shared_memory": false}',
+      empty: '',
+      'unknown.yaml': 'prot: 1',
+      'wrong.yaml': 'port: high',
+      'nested.yaml': 'port: [1, 2]',
+      'list.yaml': '- 1',
+      'broken.yaml': 'port: "12',
+    };
+    const read = (path: string, ...argv: string[]) =>
+      loadOptions(withFile, {
+        argv: [`--config_path=${path}`, ...argv],
+        env: {},
+        readFile: (name) => {
+          const text = files[name];
+          if (text === undefined) throw new Error('no such file');
+          return text;
+        },
+      });
+    for (const path of ['yaml', 'json']) {
+      const values = read(path, '--lease-ttl-ms=5');
+      expect(values).toMatchObject({ port: 12, leaseTtlMs: 5, enableGc: true, apiKey: undefined });
+      expect(values.sharedMemory).toBe(false);
+      expect(read(path).leaseTtlMs).toBe(34);
+    }
+    expect(read('empty').port).toBe(8000);
+    expect(read('').port).toBe(8000);
+    expect(() => read('unknown.yaml')).toThrow('--config-path: unknown.yaml: prot: unknown option');
+    expect(() => read('wrong.yaml')).toThrow('wrong.yaml: port: "high"');
+    expect(() => read('nested.yaml')).toThrow('port: one value is needed');
+    expect(() => read('list.yaml')).toThrow('names and values');
+    expect(() => read('broken.yaml')).toThrow('--config-path: broken.yaml: ');
+    expect(() => read('nowhere')).toThrow('--config-path: nowhere: no such file');
+  });
+
   it('reports every problem at once, by the name of the flag', () => {
     expect(() => load(['--port', '99999', '--lease-ttl-ms', 'soon'])).toThrow(
       /--lease-ttl-ms: "soon"[^]*--port: "99999"/,

@@ -93,7 +93,11 @@ async function main(argv: readonly string[]): Promise<number> {
     return exitCodes.ok;
   }
   try {
-    const values = loadOptions(command.options, { argv: rest, env: process.env });
+    const values = loadOptions(command.options, {
+      argv: rest,
+      env: process.env,
+      readFile: (path) => readFileSync(path, 'utf8'),
+    });
     await command.run(values as never, context);
     return exitCodes.ok;
   } catch (error) {

@@ -57,7 +57,8 @@ const activeOptions = {
   clientTtl: {
     schema: seconds.default(defaultCoreOptions.clientTtlMs / 1e3),
     doc: 'Seconds of silence after which a client is taken for dead and its segments are unmounted.',
-    aliases: ['client_active_ttl_sec'],
+    // The last is its name in configuration files of Mooncake.
+    aliases: ['client_active_ttl_sec', 'client_live_ttl_sec'],
   },
   putStartDiscardTimeoutSec: {
     schema: seconds.default(defaultCoreOptions.putDiscardTimeoutMs / 1e3),
@@ -104,6 +105,11 @@ const activeOptions = {
     schema: count.default(defaultCoreOptions.clientCountMax),
     doc: 'Known clients at most.',
   },
+  configPath: {
+    schema: z.string().optional(),
+    doc: 'A YAML or JSON file whose keys are flag names, for all that the command line does not say.',
+    isConfigFile: true,
+  },
   help: { schema: flag, kind: 'flag', doc: 'Prints this text.', aliases: ['h'] },
 } as const satisfies Readonly<Record<string, Option>>;
 
@@ -113,7 +119,7 @@ const activeOptions = {
  */
 const withoutEffect = {
   value: `
-    config_path max_threads rpc_thread_num handler_worker_thread_num rpc_interface
+    max_threads rpc_thread_num handler_worker_thread_num rpc_interface
     rpc_conn_timeout_seconds memory_allocator cluster_id root_fs_dir global_file_segment_size quota_bytes
     nof_eviction_ratio nof_eviction_high_watermark_ratio nof_heartbeat_interval_sec
     nof_heartbeat_probe_timeout_ms nof_heartbeat_failures_threshold client_suspicion_ttl_sec
@@ -130,12 +136,14 @@ const withoutEffect = {
     snapshot_catalog_store_type snapshot_catalog_backend_type snapshot_catalog_store_connstring
     snapshot_catalog_backend_connstring kv_events_bind_endpoint kv_events_backend_id
     kv_events_tenant_id kv_events_model_name kv_events_additional_salt kv_events_lora_name
-    kv_events_block_size kv_events_dp_rank kv_events_queue_capacity`,
+    kv_events_block_size kv_events_dp_rank kv_events_queue_capacity
+    mmap_arena_pool_size v vmodule minloglevel stderrthreshold log_dir max_log_size logbuflevel logbufsecs`,
   flag: `
     enable_gc rpc_enable_tcp_no_delay enable_metric_reporting enable_metadata_cleanup_on_timeout
     enable_disk_eviction enable_ha enable_oplog enable_offload offload_on_evict offload_force_evict
     promotion_on_hit enable_multi_tenants enable_cxl enable_snapshot enable_snapshot_restore
-    enable_kv_events kv_events_emit_legacy_compat kv_events_emit_object_key`,
+    enable_kv_events kv_events_emit_legacy_compat kv_events_emit_object_key use_mmap_arena_allocator
+    logtostderr alsologtostderr colorlogtostderr log_prefix`,
 } as const;
 
 const ignoredOptions: Readonly<Record<string, Option>> = Object.fromEntries(
