@@ -1,6 +1,6 @@
 import { parseAddress, SystemClock, SystemRandom, silentLogger } from '@tsukimi/base';
 import { eventually } from '@tsukimi/base/testing';
-import { HttpMetadataStore } from '@tsukimi/metadata';
+import { openMetadataStore, parseMetadataAddress } from '@tsukimi/metadata';
 import { StoreClient } from '@tsukimi/store';
 import { TransferEngine } from '@tsukimi/transfer';
 
@@ -12,6 +12,7 @@ export interface OwnClient extends AsyncDisposable {
 export interface OwnClientOptions {
   /** `host:port`, unique. */
   readonly name: string;
+  /** As `metadata_server` of mooncake.json. */
   readonly metadata: string;
   readonly master: string;
   /** 0 to lend none. */
@@ -23,7 +24,9 @@ export interface OwnClientOptions {
 export async function startOwnClient(options: OwnClientOptions): Promise<OwnClient> {
   const { name, segmentByteCount, shared = false } = options;
   const common = { clock: new SystemClock(), random: new SystemRandom(), logger: silentLogger };
-  const metadata = new HttpMetadataStore({ url: new URL(options.metadata), clock: common.clock });
+  const metadataAddress = parseMetadataAddress(options.metadata, {});
+  const metadata =
+    metadataAddress.kind === 'p2p' ? null : await openMetadataStore(metadataAddress, common);
   const engine = new TransferEngine({
     ...common,
     name,
@@ -51,7 +54,7 @@ export async function startOwnClient(options: OwnClientOptions): Promise<OwnClie
     async [Symbol.asyncDispose]() {
       await store.stop(AbortSignal.timeout(5_000));
       await engine.stop(AbortSignal.timeout(5_000));
-      await metadata.close();
+      await metadata?.close();
     },
   };
 }

@@ -52,7 +52,7 @@ export async function createInstance(
   for (const field of transfer?.ignoredFields ?? []) {
     notices.push(`--kv-transfer-config: ${field} is accepted and means nothing here`);
   }
-  const mooncake = transfer === null ? null : readMooncakeConfig(requiredPath(options));
+  const mooncake = transfer === null ? null : readMooncakeConfig(requiredPath(options), env);
   if (mooncake !== null) notices.push(...mooncake.notices);
   const cluster = transfer && mooncake ? { role: transfer.role, mooncake } : null;
   if (options.chunkTokens % chunkTokensStep !== 0) {

@@ -10,7 +10,7 @@ import {
   type Service,
 } from '@tsukimi/base';
 import { KvConnector, type ModelIdentity, PrivateChunks, StoreChunks } from '@tsukimi/kv-connector';
-import { HttpMetadataStore } from '@tsukimi/metadata';
+import { openMetadataStore } from '@tsukimi/metadata';
 import { StoreClient } from '@tsukimi/store';
 import { removeStaleSegments, TransferEngine } from '@tsukimi/transfer';
 import type { KvRole } from './kv-transfer-config.ts';
@@ -62,7 +62,10 @@ export async function openKvSharing(options: KvSharingOptions): Promise<KvSharin
     return { connector, services: [], storeReachable: () => null };
   }
   const { mooncake, role } = cluster;
-  const metadata = new HttpMetadataStore({ url: mooncake.metadataUrl, clock });
+  const metadata =
+    mooncake.metadata.kind === 'p2p'
+      ? null
+      : await openMetadataStore(mooncake.metadata, { clock, logger });
   const host = mooncake.localHostname;
   const listenHost = listenHostFor(host, serve.host);
   // One file serves all instances of a node: the port of its own tells them apart.
@@ -72,6 +75,7 @@ export async function openKvSharing(options: KvSharingOptions): Promise<KvSharin
   const transfer = new TransferEngine({
     name,
     metadata,
+    clusterId: mooncake.metadataClusterId,
     host,
     listenHost,
     dataPort,
@@ -98,7 +102,7 @@ export async function openKvSharing(options: KvSharingOptions): Promise<KvSharin
   return {
     connector,
     services: [
-      new Resource('metadata client', () => metadata.close()),
+      ...(metadata === null ? [] : [new Resource('metadata client', () => metadata.close())]),
       transfer,
       store,
       new StoreJoin({ isReachable: () => store.reachable, clock, logger }),

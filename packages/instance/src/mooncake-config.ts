@@ -1,13 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { type Address, Fault, parseAddress, parseByteSize } from '@tsukimi/base';
-import { parseMetadataUrl } from '@tsukimi/metadata';
+import { type MetadataAddress, parseMetadataAddress } from '@tsukimi/metadata';
 import { z } from 'zod';
 
 /** The `mooncake.json` of the guide, checked. One file serves all instances of a node. */
 export interface MooncakeConfig {
   /** Without a port: every process takes one of its own. */
   readonly localHostname: string;
-  readonly metadataUrl: URL;
+  readonly metadata: MetadataAddress;
+  /** Keeps clusters apart that share a metadata server; empty for none. */
+  readonly metadataClusterId: string;
   readonly masterAddress: Address;
   /** Memory that a storing instance lends to the store. */
   readonly globalSegmentByteCount: number;
@@ -16,6 +18,8 @@ export interface MooncakeConfig {
 }
 
 export const globalSegmentByteCountDefault = 256 * 2 ** 20;
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 const fileByteCountMax = 2 ** 20;
 
@@ -35,8 +39,11 @@ const schema = z.looseObject({
   local_buffer_size: byteSize.optional(),
 });
 
-/** Reads the file. Every fault names the path, and the field where one is at fault. */
-export function readMooncakeConfig(path: string): MooncakeConfig {
+/**
+ * Reads the file, and from the environment what Mooncake reads there. Every fault names the path, and the
+ * field where one is at fault.
+ */
+export function readMooncakeConfig(path: string, env: Environment): MooncakeConfig {
   const refuse = (reason: string) =>
     new Fault('INVALID_ARGUMENT', `MOONCAKE_CONFIG_PATH: ${path}: ${reason}`);
   let text: string;
@@ -52,10 +59,14 @@ export function readMooncakeConfig(path: string): MooncakeConfig {
   } catch (error) {
     throw refuse(`is not JSON: ${(error as Error).message}`);
   }
-  return parseMooncakeConfig(value, refuse);
+  return parseMooncakeConfig(value, env, refuse);
 }
 
-function parseMooncakeConfig(value: unknown, refuse: (reason: string) => Fault): MooncakeConfig {
+function parseMooncakeConfig(
+  value: unknown,
+  env: Environment,
+  refuse: (reason: string) => Fault,
+): MooncakeConfig {
   const parsed = schema.safeParse(value);
   if (!parsed.success) {
     const reasons = parsed.error.issues.map((issue) => {
@@ -99,7 +110,8 @@ function parseMooncakeConfig(value: unknown, refuse: (reason: string) => Fault):
   }
   return {
     localHostname: (withPort?.[1] ?? hostname).replace(/^\[(.*)\]$/, '$1'),
-    metadataUrl: named(() => parseMetadataUrl(metadataServer), refuse),
+    metadata: named(() => parseMetadataAddress(metadataServer, env), refuse),
+    metadataClusterId: env['MC_METADATA_CLUSTER_ID'] ?? '',
     masterAddress: named(() => parseMasterAddress(master), refuse),
     globalSegmentByteCount,
     notices,

@@ -22,9 +22,9 @@ describe('readMooncakeConfig', () => {
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  const read = (content: unknown) => {
+  const read = (content: unknown, env: Record<string, string> = {}) => {
     writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
-    return readMooncakeConfig(path);
+    return readMooncakeConfig(path, env);
   };
 
   it("reads the guide's five fields", () => {
@@ -35,7 +35,26 @@ describe('readMooncakeConfig', () => {
       globalSegmentByteCount: 256 * 2 ** 20,
       notices: [],
     });
-    expect(config.metadataUrl.href).toBe('http://192.168.0.137:8080/metadata');
+    expect(config.metadata).toEqual({
+      kind: 'http',
+      url: new URL('http://192.168.0.137:8080/metadata'),
+    });
+  });
+
+  it.each([
+    ['etcd://192.168.0.137:2379,192.168.0.138:2379', 'etcd'],
+    ['192.168.0.137:2379', 'etcd'],
+    ['redis://192.168.0.137:6379', 'redis'],
+    ['P2PHANDSHAKE', 'p2p'],
+  ])('takes %s as metadata_server', (server, kind) => {
+    expect(read({ ...guide, metadata_server: server }).metadata.kind).toBe(kind);
+  });
+
+  it('reads from the environment what Mooncake reads there', () => {
+    const env = { MC_METADATA_CLUSTER_ID: 'moon', MC_REDIS_DB_INDEX: '3' };
+    const config = read({ ...guide, metadata_server: 'redis://h' }, env);
+    expect(config).toMatchObject({ metadataClusterId: 'moon', metadata: { database: 3 } });
+    expect(read(guide).metadataClusterId).toBe('');
   });
 
   it('takes sizes as numbers and in words', () => {
@@ -59,10 +78,9 @@ describe('readMooncakeConfig', () => {
   });
 
   it.each([
-    ['metadata_server', 'etcd://127.0.0.1:2379'],
-    ['metadata_server', 'redis://127.0.0.1:6379'],
-    ['metadata_server', '127.0.0.1:2379'],
-    ['metadata_server', 'P2PHANDSHAKE'],
+    ['metadata_server', 'etcd://127.0.0.1:99999'],
+    ['metadata_server', 'redis://127.0.0.1:6379/many'],
+    ['metadata_server', 'carrier://127.0.0.1'],
     ['metadata_server', undefined],
     ['master_server_address', 'etcd://127.0.0.1:2379'],
     ['master_server_address', 'somewhere'],
@@ -78,7 +96,9 @@ describe('readMooncakeConfig', () => {
   });
 
   it('names the path when the file is missing, not JSON or not an object', () => {
-    expect(() => readMooncakeConfig(join(directory, 'none.json'))).toThrow(/none\.json.*ENOENT/);
+    expect(() => readMooncakeConfig(join(directory, 'none.json'), {})).toThrow(
+      /none\.json.*ENOENT/,
+    );
     expect(() => read('{"local')).toThrow(/mooncake\.json: is not JSON/);
     expect(() => read([])).toThrow(path);
   });

@@ -1,7 +1,7 @@
 import { type Clock, deadline, Fault } from '@tsukimi/base';
 import { Pool } from 'undici';
 import { type JsonValue, parseJson, sortedJson } from './json.ts';
-import type { MetadataCallOptions, MetadataStore } from './metadata-store.ts';
+import type { ClosableMetadataStore, MetadataCallOptions } from './metadata-store.ts';
 
 export interface HttpMetadataStoreOptions {
   readonly url: URL;
@@ -18,7 +18,7 @@ interface Answer {
 }
 
 /** The client side of Mooncake's HTTP metadata: `<base URL>?key=<key>`, success is status 200 alone. */
-export class HttpMetadataStore implements MetadataStore {
+export class HttpMetadataStore implements ClosableMetadataStore {
   readonly #options: HttpMetadataStoreOptions;
   readonly #pool: Pool;
   readonly #path: string;

@@ -1,6 +1,7 @@
 /**
- * Where transfer engines find each other: the keys and values of Mooncake's metadata, a client and
- * a server for its HTTP form. `MetadataStore` is the port; `HttpMetadataStore` is its adapter.
+ * Where transfer engines find each other: the keys and values of Mooncake's metadata, and the server of
+ * its HTTP form. `MetadataStore` is the port; `openMetadataStore` gives the adapter for HTTP, etcd or
+ * redis that a connection string asks for.
  */
 export {
   formatRpcMeta,
@@ -17,6 +18,15 @@ export {
 export { HttpMetadataStore, type HttpMetadataStoreOptions } from './http-metadata-store.ts';
 export { type JsonValue, parseJson, sortedJson } from './json.ts';
 export { acceptsConnections } from './liveness.ts';
+export {
+  describeMetadataAddress,
+  type MetadataAddress,
+  parseMetadataAddress,
+} from './metadata-address.ts';
 export { MetadataServer, type MetadataServerOptions } from './metadata-server.ts';
-export type { MetadataCallOptions, MetadataStore } from './metadata-store.ts';
-export { parseMetadataUrl } from './metadata-url.ts';
+export type {
+  ClosableMetadataStore,
+  MetadataCallOptions,
+  MetadataStore,
+} from './metadata-store.ts';
+export { openMetadataStore } from './open-metadata-store.ts';

@@ -16,3 +16,8 @@ export interface MetadataStore {
   /** Whether there was something to remove. */
   remove(key: string, options?: MetadataCallOptions): Promise<boolean>;
 }
+
+/** A store with connections of its own. What it keeps alive for this process ends with `close`. */
+export interface ClosableMetadataStore extends MetadataStore {
+  close(): Promise<void>;
+}

@@ -5,7 +5,6 @@ import {
   formatSegmentDescriptor,
   type JsonValue,
   parseJson,
-  parseMetadataUrl,
   parseRpcMeta,
   parseSegmentDescriptor,
   rpcMetaKey,
@@ -100,29 +99,6 @@ describe('JSON', () => {
   it('refuses what is no JSON', () => {
     for (const text of ['', '{', '"\uE0001"', 'nul']) {
       expect(() => parseJson(text, 'peer')).toThrow(expect.objectContaining({ code: 'MALFORMED' }));
-    }
-  });
-});
-
-describe('metadata_server option', () => {
-  it('accepts http and https', () => {
-    expect(parseMetadataUrl('http://h:8080/metadata').pathname).toBe('/metadata');
-    expect(parseMetadataUrl(' https://h/metadata ').origin).toBe('https://h');
-  });
-
-  it('refuses the others and says what works', () => {
-    for (const text of [
-      'etcd://h:2379',
-      'redis://h:6379',
-      'h:2379',
-      'P2PHANDSHAKE',
-      '',
-      'http://',
-      'http://h/metadata?x=1',
-    ]) {
-      const refuse = () => parseMetadataUrl(text);
-      expect(refuse).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
-      expect(refuse).toThrow(/^metadata_server: .*http:\/\/host:8080\/metadata/);
     }
   });
 });
