@@ -2,6 +2,7 @@
  * struct_pack values, declared once. A codec writes, reads and knows the type literal of its C++ type,
  * from which the type codes of messages follow. Source: yalantinglibs, `include/ylt/struct_pack`.
  */
+import { compileFunction } from 'node:vm';
 import { assert } from '@tsukimi/base';
 import { type ByteReader, malformed } from './byte-reader.ts';
 import type { ByteWriter } from './byte-writer.ts';
@@ -227,7 +228,7 @@ export function variant<T extends Record<string, object>>(
  * several times slower. `code` is ours alone: no byte of a message or an option ever gets into it.
  */
 function ownCode<F>(scope: Readonly<Record<string, unknown>>, code: string): F {
-  const make = new Function(...Object.keys(scope), `'use strict'; return ${code};`);
+  const make = compileFunction(`'use strict'; return ${code};`, Object.keys(scope));
   return make(...Object.values(scope)) as F;
 }
 
