@@ -4,13 +4,21 @@
  */
 export { BufferPool, type BufferPoolOptions, type PooledBuffer } from './buffer-pool.ts';
 export type { LifeState } from './core/store-life.ts';
+export type { PutDone } from './object-puts.ts';
+export type { GetOptions, Objects, RemoveOptions } from './objects.ts';
+export type { SegmentSize, Segments } from './segments.ts';
 export { StoreClient, type StoreClientOptions, type StoreTimeouts } from './store-client.ts';
 export type {
+  ByteRange,
   CallOptions,
   MemoryReplica,
+  Outcome,
   PutEntry,
   PutOutcome,
   ReadOutcome,
   RemoveOutcome,
   StoredObject,
+  Value,
+  WriteOptions,
 } from './stored-object.ts';
+export type { Tasks } from './tasks.ts';

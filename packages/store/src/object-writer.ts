@@ -1,14 +1,29 @@
-import type { Logger } from '@tsukimi/base';
+import type { Clock, Logger } from '@tsukimi/base';
 import type { TransferEngine } from '@tsukimi/transfer';
+import {
+  ErrorCode,
+  type Expected,
+  errorName,
+  type ObjectMeta,
+  type ReplicateConfig,
+} from '@tsukimi/wire';
 import type { BufferPool } from './buffer-pool.ts';
-import type { MasterLink, PutStart } from './master-link.ts';
-import type { PutEntry, PutOutcome } from './stored-object.ts';
+import type { EndpointHealth } from './core/endpoint-health.ts';
+import { afterFailures, awayFromSuspects } from './core/placement.ts';
+import { checksumOf } from './crc64.ts';
+import type { MemoryReplica } from './stored-object.ts';
+import type { WriteCalls, WriteKind } from './write-calls.ts';
+import type { WriteEntry } from './write-entry.ts';
 
 export interface ObjectWriterOptions {
   readonly engine: TransferEngine;
-  readonly link: MasterLink;
+  readonly calls: WriteCalls;
   /** Memory for what cannot be written in place. */
   readonly staging: BufferPool;
+  readonly health: EndpointHealth;
+  /** Whether checksums are computed and given to the master. */
+  readonly checksums: boolean;
+  readonly clock: Clock;
   readonly logger: Logger;
 }
 
@@ -16,81 +31,88 @@ export interface ObjectWriterOptions {
 const parallelWriteCountMax = 4;
 /** After filling this much, others get their turn. */
 const turnByteCount = 1024 * 1024;
+/** How often an object is taken to other segments when its own do not take it. */
+const attemptCountMax = 3;
 
-type Started = Extract<PutStart, { readonly kind: 'started' }>;
-
-/** Puts objects that are absent: starts, fills, ends; whatever was started is ended or revoked. */
+/** Writes objects: starts, fills, ends; whatever was started is ended or revoked. */
 export class ObjectWriter {
   readonly #options: ObjectWriterOptions;
-  /** Keys this client is putting. The master cannot tell two puts of one client apart. */
-  readonly #putting = new Set<string>();
 
   constructor(options: ObjectWriterOptions) {
     this.#options = options;
   }
 
-  get puttingCount(): number {
-    return this.#putting.size;
-  }
-
-  async putIfAbsent(entries: readonly PutEntry[], signal: AbortSignal): Promise<PutOutcome[]> {
-    const outcomes: PutOutcome[] = entries.map(() => 'in-progress');
-    const own: number[] = [];
-    for (const [index, { key }] of entries.entries()) {
-      if (this.#putting.has(key)) continue;
-      this.#putting.add(key);
-      own.push(index);
-    }
-    const keysOwned = own.map((index) => (entries[index] as PutEntry).key);
-    try {
-      const results = await this.#put(
-        own.map((index) => entries[index] as PutEntry),
-        signal,
-      );
-      for (const [at, index] of own.entries()) outcomes[index] = results[at] ?? 'failed';
-    } finally {
-      for (const key of keysOwned) this.#putting.delete(key);
-    }
-    return outcomes;
-  }
-
-  async #put(entries: readonly PutEntry[], signal: AbortSignal): Promise<PutOutcome[]> {
-    const { link } = this.#options;
-    if (entries.length === 0) return [];
-    const starts = await link.putStart(entries, signal);
-    if (starts === null) {
-      // The master may have started them although its answer did not come.
-      await link.putRevoke(entries.map(({ key }) => key));
-      return entries.map(() => 'failed');
-    }
-    const outcomes = starts.map((start): PutOutcome => {
-      if (start.kind === 'exists') return 'in-progress';
-      return start.kind === 'no-space' ? 'no-space' : 'failed';
-    });
-    await this.#writeAll(entries, starts, outcomes, signal);
-    await Promise.all([
-      this.#settleExisting(entries, starts, outcomes, signal),
-      this.#settleStarted(entries, starts, outcomes, signal),
-    ]);
-    return outcomes;
-  }
-
-  /** Marks what was written completely as stored. */
-  async #writeAll(
-    entries: readonly PutEntry[],
-    starts: readonly PutStart[],
-    outcomes: PutOutcome[],
+  /**
+   * Whether each was stored, else why not: the master's error, or `TRANSFER_FAIL` when no segment took
+   * it. No two writes of one key may run at once: the master cannot tell two of one client apart.
+   */
+  async write(
+    kind: WriteKind,
+    entries: readonly WriteEntry[],
+    config: ReplicateConfig,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<Expected<undefined>[]> {
+    const { clock, health } = this.#options;
+    const outcomes: Expected<undefined>[] = entries.map(() => ({ error: ErrorCode.RPC_TIMEOUT }));
+    let todo = [...entries.keys()];
+    let placed = awayFromSuspects(config, health, clock.monotonicMs());
+    for (let attempt = 1; todo.length > 0 && attempt <= attemptCountMax; attempt++) {
+      if (signal.aborted) break;
+      const batch = todo.map((index) => entries[index] as WriteEntry);
+      const results = await new WriteBatch(this.#options, kind, batch).run(placed, signal);
+      const untaken: number[] = [];
+      for (const [at, index] of todo.entries()) {
+        const result = results[at] as Expected<undefined>;
+        outcomes[index] = result;
+        if ('error' in result && result.error === ErrorCode.TRANSFER_FAIL) untaken.push(index);
+      }
+      todo = untaken;
+      placed = afterFailures(config, health, clock.monotonicMs());
+    }
+    return outcomes;
+  }
+}
+
+/** One attempt at writing some objects. */
+class WriteBatch {
+  readonly #options: ObjectWriterOptions;
+  readonly #kind: WriteKind;
+  readonly #entries: readonly WriteEntry[];
+
+  constructor(options: ObjectWriterOptions, kind: WriteKind, entries: readonly WriteEntry[]) {
+    this.#options = options;
+    this.#kind = kind;
+    this.#entries = entries;
+  }
+
+  async run(config: ReplicateConfig, signal: AbortSignal): Promise<Expected<undefined>[]> {
+    const entries = this.#entries;
+    const isGrouped = entries.some(({ groupId }) => groupId !== undefined);
+    const groupIds = isGrouped ? entries.map(({ groupId = '' }) => groupId) : null;
+    const placed = isGrouped ? { ...config, groupIds } : config;
+    const starts = await this.#options.calls.start(this.#kind, entries, placed, signal);
+    const written = await this.#writeAll(starts, signal);
+    return this.#settle(starts, written, signal);
+  }
+
+  /** The checksum of each that was written completely. */
+  async #writeAll(
+    starts: readonly Expected<readonly MemoryReplica[]>[],
+    signal: AbortSignal,
+  ): Promise<readonly Expected<bigint | null>[]> {
+    const written: Expected<bigint | null>[] = [];
     let next = 0;
     let unyieldedByteCount = 0;
     const writeOn = async () => {
-      while (next < entries.length) {
+      while (next < starts.length) {
         const index = next++;
-        const entry = entries[index] as PutEntry;
-        const start = starts[index];
-        if (start?.kind !== 'started') continue;
-        if (await this.#write(entry, start, signal)) outcomes[index] = 'stored';
+        const start = starts[index] as Expected<readonly MemoryReplica[]>;
+        if ('error' in start) {
+          written[index] = start;
+          continue;
+        }
+        const entry = this.#entries[index] as WriteEntry;
+        written[index] = await this.#write(entry, start.ok, signal);
         unyieldedByteCount += entry.byteCount;
         if (unyieldedByteCount >= turnByteCount) {
           unyieldedByteCount = 0;
@@ -99,76 +121,141 @@ export class ObjectWriter {
       }
     };
     await Promise.all(Array.from({ length: parallelWriteCountMax }, writeOn));
+    return written;
   }
 
-  async #write(entry: PutEntry, { replicas }: Started, signal: AbortSignal): Promise<boolean> {
-    const { engine, logger, staging } = this.#options;
-    let endpoint = '';
+  /** To all replicas: `TRANSFER_FAIL` when one of them did not take it. */
+  async #write(
+    entry: WriteEntry,
+    replicas: readonly MemoryReplica[],
+    signal: AbortSignal,
+  ): Promise<Expected<bigint | null>> {
+    const { logger, staging } = this.#options;
+    const [only, ...others] = replicas;
     try {
-      const [only, ...others] = replicas;
       if (only !== undefined && others.length === 0) {
-        endpoint = only.endpoint;
-        const view = await engine.mapped(endpoint, only.address, entry.byteCount, { signal });
+        const view = await this.#view(only, entry.byteCount, signal);
         signal.throwIfAborted();
         if (view !== null) {
           entry.fill(view);
-          return true;
+          return { ok: await this.#checksumOf(entry.parts ?? [view]) };
         }
       }
+      if (entry.parts !== undefined) return await this.#sendAll(replicas, entry.parts, signal);
       const staged = await staging.take(entry.byteCount, signal);
       try {
         entry.fill(staged.bytes);
-        for (const replica of replicas) {
-          endpoint = replica.endpoint;
-          await engine.write(endpoint, replica.address, staged.bytes, { signal });
-        }
-        return true;
+        return await this.#sendAll(replicas, [staged.bytes], signal);
       } finally {
         staged.release();
       }
     } catch (error) {
+      if (signal.aborted) return { error: ErrorCode.RPC_TIMEOUT };
+      logger.warn('store.fill_failed', { key: entry.key, reason: String(error) });
+      return { error: ErrorCode.INTERNAL_ERROR };
+    }
+  }
+
+  /** All are tried, so that the next attempt knows who takes bytes and who does not. */
+  async #sendAll(
+    replicas: readonly MemoryReplica[],
+    parts: readonly Buffer[],
+    signal: AbortSignal,
+  ): Promise<Expected<bigint | null>> {
+    const sent = await Promise.all(replicas.map((replica) => this.#send(replica, parts, signal)));
+    if (signal.aborted) return { error: ErrorCode.RPC_TIMEOUT };
+    if (!sent.every((isSent) => isSent)) return { error: ErrorCode.TRANSFER_FAIL };
+    return { ok: await this.#checksumOf(parts) };
+  }
+
+  async #checksumOf(parts: readonly Buffer[]): Promise<bigint | null> {
+    return this.#options.checksums ? await checksumOf(parts) : null;
+  }
+
+  /** Null where the bytes are not in reach, or the holder cannot be found. */
+  async #view(
+    { endpoint, address }: MemoryReplica,
+    byteCount: number,
+    signal: AbortSignal,
+  ): Promise<Buffer | null> {
+    try {
+      const view = await this.#options.engine.mapped(endpoint, address, byteCount, { signal });
+      return signal.aborted ? null : view;
+    } catch {
+      return null;
+    }
+  }
+
+  async #send(
+    { endpoint, address }: MemoryReplica,
+    parts: readonly Buffer[],
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const { clock, engine, health, logger } = this.#options;
+    try {
+      let at = address;
+      for (const part of parts) {
+        await engine.write(endpoint, at, part, { signal });
+        at += BigInt(part.length);
+      }
+      health.worked(endpoint);
+      return true;
+    } catch (error) {
       if (signal.aborted) return false;
       logger.warn('store.write_failed', { endpoint, reason: String(error) });
+      health.failed(endpoint, clock.monotonicMs());
       engine.invalidate(endpoint);
       return false;
     }
   }
 
-  /** Tells complete objects from those that somebody else is still writing. */
-  async #settleExisting(
-    entries: readonly PutEntry[],
-    starts: readonly PutStart[],
-    outcomes: PutOutcome[],
+  /** Ends what was written and revokes the rest, also when the caller has given up. */
+  async #settle(
+    starts: readonly Expected<readonly MemoryReplica[]>[],
+    written: readonly Expected<bigint | null>[],
     signal: AbortSignal,
-  ): Promise<void> {
-    const indices = [...starts.keys()].filter((index) => starts[index]?.kind === 'exists');
-    if (indices.length === 0) return;
-    const keys = indices.map((index) => (entries[index] as PutEntry).key);
-    const present = await this.#options.link.existKeys(keys, signal);
-    for (const [at, index] of indices.entries()) {
-      if (present?.[at] === true) outcomes[index] = 'present';
-      else if (present === null) outcomes[index] = 'failed';
+  ): Promise<Expected<undefined>[]> {
+    const { calls, logger } = this.#options;
+    const outcomes: Expected<undefined>[] = [];
+    const ending: number[] = [];
+    const metas: ObjectMeta[] = [];
+    for (const [index, each] of written.entries()) {
+      if ('error' in each) {
+        outcomes[index] = each;
+        continue;
+      }
+      ending.push(index);
+      metas.push({ key: this.#keyAt(index), objectChecksum: each.ok });
     }
+    const ends = metas.length > 0 ? await calls.end(this.#kind, metas, signal) : [];
+    for (const [at, index] of ending.entries()) {
+      const end = ends[at] as Expected<undefined>;
+      outcomes[index] = end;
+      if ('error' in end) logger.warn('store.end_refused', { error: errorName(end.error) });
+    }
+    const unfinished = [...starts.keys()].filter(
+      (index) => 'error' in (outcomes[index] as object) && mayBeStarted(starts[index]),
+    );
+    if (unfinished.length > 0) {
+      await calls.revoke(
+        this.#kind,
+        unfinished.map((index) => this.#keyAt(index)),
+      );
+    }
+    return outcomes;
   }
 
-  /** Ends what was written and revokes the rest, also when the caller has given up. */
-  async #settleStarted(
-    entries: readonly PutEntry[],
-    starts: readonly PutStart[],
-    outcomes: PutOutcome[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { link } = this.#options;
-    const started = [...starts.keys()].filter((index) => starts[index]?.kind === 'started');
-    const keyOf = (index: number) => (entries[index] as PutEntry).key;
-    const written = started.filter((index) => outcomes[index] === 'stored');
-    if (written.length > 0) {
-      const ended = await link.putEnd(written.map(keyOf), signal);
-      for (const [at, index] of written.entries()) {
-        if (ended?.[at] !== true) outcomes[index] = 'failed';
-      }
-    }
-    const unfinished = started.filter((index) => outcomes[index] !== 'stored');
-    if (unfinished.length > 0) await link.putRevoke(unfinished.map(keyOf));
+  #keyAt(index: number): string {
+    return (this.#entries[index] as WriteEntry).key;
   }
+}
+
+/** Without an answer the master may have started it all the same, and so it has where we cannot write. */
+function mayBeStarted(start: Expected<unknown> | undefined): boolean {
+  if (start === undefined || 'ok' in start) return true;
+  return (
+    start.error === ErrorCode.RPC_FAIL ||
+    start.error === ErrorCode.RPC_TIMEOUT ||
+    start.error === ErrorCode.INVALID_REPLICA
+  );
 }

@@ -10,6 +10,10 @@ export class Operations {
     this.#clock = clock;
   }
 
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
   get runningCount(): number {
     return this.#running.size;
   }

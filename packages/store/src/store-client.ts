@@ -10,14 +10,21 @@ import {
   type Service,
   sleep,
 } from '@tsukimi/base';
-import { allocateMemory, type Memory, type TransferEngine } from '@tsukimi/transfer';
-import { makeUuid, type Segment } from '@tsukimi/wire';
+import type { Memory, TransferEngine } from '@tsukimi/transfer';
+import { ErrorCode, type Expected, makeUuid, type ReplicateConfig } from '@tsukimi/wire';
 import { BufferPool } from './buffer-pool.ts';
+import { EndpointHealth } from './core/endpoint-health.ts';
 import { type LifeOutcome, type LifeState, type LifeStep, StoreLife } from './core/store-life.ts';
+import { Gate } from './gate.ts';
+import { Lookups } from './lookups.ts';
 import { MasterLink } from './master-link.ts';
+import { ObjectPuts } from './object-puts.ts';
 import { ObjectReader } from './object-reader.ts';
 import { ObjectWriter } from './object-writer.ts';
+import { Objects } from './objects.ts';
 import { Operations } from './operations.ts';
+import { defaultReplicateConfig } from './replicate-config.ts';
+import { type SegmentSize, Segments } from './segments.ts';
 import type {
   CallOptions,
   PutEntry,
@@ -26,6 +33,9 @@ import type {
   RemoveOutcome,
   StoredObject,
 } from './stored-object.ts';
+import { TaskRunner } from './task-runner.ts';
+import { Tasks } from './tasks.ts';
+import { WriteCalls } from './write-calls.ts';
 
 export interface StoreClientOptions {
   readonly masterAddress: Address;
@@ -34,12 +44,16 @@ export interface StoreClientOptions {
   /** `host:port` by custom, unique in the cluster: the segment's name; tells the master which host this is. */
   readonly localHostname: string;
   /** Memory lent to the store; null to lend none. */
-  readonly segment: { readonly byteCount: number; readonly shared: boolean } | null;
+  readonly segment: SegmentSize | null;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
   /** Memory for objects on their way to segments of other hosts. */
   readonly stagingByteCountMax?: number;
+  /** Whose objects these are, on a master that keeps tenants apart. */
+  readonly tenantId?: string;
+  /** Give the master checksums of what is put (`MOONCAKE_STORE_CHECKSUM`); what has one is always checked. */
+  readonly checksums?: boolean;
   readonly timeouts?: Partial<StoreTimeouts>;
 }
 
@@ -70,33 +84,41 @@ const keyByteCountMax = 4_096;
  */
 export class StoreClient implements Service {
   readonly name: string;
+  /** All that can be done with objects, with Mooncake's semantics and error numbers. */
+  readonly objects: Objects;
+  /** What this client lends to the store. */
+  readonly segments: Segments;
+  readonly tasks: Tasks;
   readonly #options: StoreClientOptions;
   readonly #timeouts: StoreTimeouts;
   readonly #link: MasterLink;
   readonly #life: StoreLife;
   readonly #operations: Operations;
+  readonly #gate: Gate;
   readonly #staging: BufferPool;
-  readonly #writer: ObjectWriter;
+  readonly #lookups: Lookups;
+  readonly #puts: ObjectPuts;
   readonly #reader: ObjectReader;
+  readonly #taskRunner: TaskRunner;
+  readonly #defaultConfig: ReplicateConfig;
   readonly #ending = new Ending();
-  #memory: Memory | null = null;
-  #segment: Segment | null = null;
   #wake = new AbortController();
   #running: Promise<void> = Promise.resolve();
 
   constructor(options: StoreClientOptions) {
     const { engine, clock, random, logger, localHostname } = options;
+    const ports = { engine, clock, random, logger };
     this.name = `store client ${localHostname}`;
     this.#options = options;
     this.#timeouts = { ...defaultTimeouts, ...options.timeouts };
-    this.#link = new MasterLink({
+    const controlTimeoutMs = this.#timeouts.controlMs;
+    const hostId = hostIdOf(localHostname);
+    const link = new MasterLink({
+      ...ports,
       address: options.masterAddress,
       clientId: makeUuid(random),
-      clock,
-      logger,
-      controlTimeoutMs: this.#timeouts.controlMs,
-      preferredSegment: options.segment === null ? '' : localHostname,
-      hostId: hostIdOf(localHostname),
+      tenantId: options.tenantId ?? 'default',
+      controlTimeoutMs,
       onLost: (reason) => {
         if (!this.#life.reachable) return;
         this.#life.lostContact(reason);
@@ -111,10 +133,54 @@ export class StoreClient implements Service {
       random,
       logger,
     });
+    const staging = new BufferPool({ byteCountMax: options.stagingByteCountMax ?? 256 * 2 ** 20 });
+    const health = new EndpointHealth();
+    const lookups = new Lookups(link, clock);
+    const writer = new ObjectWriter({
+      ...ports,
+      calls: new WriteCalls(link),
+      staging,
+      health,
+      checksums: options.checksums ?? false,
+    });
+    this.#link = link;
+    this.#staging = staging;
+    this.#lookups = lookups;
     this.#operations = new Operations(clock);
-    this.#staging = new BufferPool({ byteCountMax: options.stagingByteCountMax ?? 256 * 2 ** 20 });
-    this.#writer = new ObjectWriter({ engine, link: this.#link, staging: this.#staging, logger });
-    this.#reader = new ObjectReader({ engine, clock, logger });
+    this.#gate = new Gate(this.#operations, () => this.reachable);
+    this.#puts = new ObjectPuts({ writer, lookups, clock });
+    this.#reader = new ObjectReader({ ...ports, health });
+    this.#defaultConfig = defaultReplicateConfig(
+      options.segment === null ? '' : localHostname,
+      hostId,
+    );
+    const common = { gate: this.#gate, link, controlTimeoutMs };
+    this.objects = new Objects({
+      ...common,
+      lookups,
+      puts: this.#puts,
+      reader: this.#reader,
+      staging,
+      defaultConfig: this.#defaultConfig,
+      timeouts: this.#timeouts,
+    });
+    this.tasks = new Tasks(common);
+    this.segments = new Segments({
+      ...ports,
+      ...common,
+      localHostname,
+      hostId,
+      isServing: () => this.#life.state.kind === 'serving',
+      onLending: (lends) => {
+        this.#life.lending(lends);
+        this.#wake.abort();
+      },
+    });
+    this.#taskRunner = new TaskRunner({
+      ...ports,
+      link,
+      isLending: () => this.#life.state.kind === 'serving' && this.segments.list.length > 0,
+    });
   }
 
   /** Whether the master answered last time; while it is false operations fail at once. */
@@ -126,29 +192,23 @@ export class StoreClient implements Service {
     return this.#life.state.kind;
   }
 
-  /** The memory lent to the store; only after `start`. */
+  /** The name by which this client's segments are known. */
+  get hostname(): string {
+    return this.#options.localHostname;
+  }
+
+  /** The memory lent to the store first; only after `start`. */
   get segmentMemory(): Memory | null {
-    return this.#memory;
+    return this.segments.firstMemory;
   }
 
   /** Resolves once the segment is registered; the master is looked for in the background. */
   async start(): Promise<void> {
-    const { engine, random, segment, localHostname } = this.#options;
-    if (segment !== null) {
-      this.#memory = this.#allocate(segment);
-      engine.register(this.#memory);
-      this.#segment = {
-        id: makeUuid(random),
-        name: localHostname,
-        base: this.#memory.baseAddress,
-        size: this.#memory.byteCount,
-        teEndpoint: engine.name,
-        protocol: 'tcp',
-        hostId: hostIdOf(localHostname),
-      };
-    }
+    const { segment } = this.#options;
+    if (segment !== null) this.segments.add(segment);
     this.#life.start();
     this.#running = this.#live().catch((error: unknown) => this.#ending.died(error));
+    this.#taskRunner.start();
   }
 
   ended(): Promise<void> {
@@ -157,15 +217,12 @@ export class StoreClient implements Service {
 
   async stop(deadlineSignal: AbortSignal): Promise<void> {
     await this.#operations.close(deadlineSignal);
+    await this.#taskRunner.stop();
     this.#life.stop();
     this.#wake.abort();
     await this.#running;
     this.#link.close();
-    if (this.#memory !== null) {
-      this.#options.engine.unregister(this.#memory);
-      this.#memory.close();
-      this.#memory = null;
-    }
+    this.segments.close();
     this.#ending.stopped();
   }
 
@@ -187,7 +244,7 @@ export class StoreClient implements Service {
     const outcomes = await this.#operations.run('put', timeoutMs, signal, async (limit) => {
       const batches: PutOutcome[] = [];
       for (const batch of batchesOf(entries)) {
-        batches.push(...(await this.#writer.putIfAbsent(batch, limit)));
+        batches.push(...(await this.#puts.putIfAbsent(batch, this.#defaultConfig, limit)));
       }
       return batches;
     });
@@ -209,7 +266,7 @@ export class StoreClient implements Service {
     { signal, timeoutMs = this.#timeouts.lookupMs }: CallOptions = {},
   ): Promise<(StoredObject | null)[]> {
     return this.#ask('find', keys, timeoutMs, signal, (batch, limit) =>
-      this.#link.find(batch, limit),
+      this.#lookups.find(batch, limit),
     );
   }
 
@@ -261,9 +318,13 @@ export class StoreClient implements Service {
     keys: readonly string[],
     { signal, timeoutMs = this.#timeouts.lookupMs }: CallOptions = {},
   ): Promise<(boolean | null)[]> {
-    return this.#ask('exist', keys, timeoutMs, signal, (batch, limit) =>
-      this.#link.existKeys(batch, limit),
-    );
+    return this.#ask('exist', keys, timeoutMs, signal, async (batch, limit) => {
+      const answers = await this.#lookups.exist(batch, limit);
+      // An answer that is an error is an answer: the object cannot be had.
+      return answers.map((answer) =>
+        'error' in answer && !isUnanswered(answer.error) ? { ok: false } : answer,
+      );
+    });
   }
 
   /** `force` removes what others hold leases on too. */
@@ -279,22 +340,30 @@ export class StoreClient implements Service {
     keys: readonly string[],
     options: CallOptions & { readonly force?: boolean } = {},
   ): Promise<RemoveOutcome[]> {
-    const { signal, timeoutMs = this.#timeouts.controlMs, force = false } = options;
-    const outcomes = await this.#ask('remove', keys, timeoutMs, signal, (batch, limit) =>
-      this.#link.remove(batch, force, limit),
-    );
-    return outcomes.map((outcome) => outcome ?? 'failed');
+    for (const key of keys) checkKey(key);
+    const outcomes = await this.objects.removeBatch(keys, options);
+    return outcomes.map((outcome): RemoveOutcome => {
+      if ('ok' in outcome) return 'removed';
+      switch (outcome.error) {
+        case ErrorCode.OBJECT_NOT_FOUND:
+          return 'missing';
+        case ErrorCode.OBJECT_HAS_LEASE:
+        case ErrorCode.REPLICA_IS_NOT_READY:
+        case ErrorCode.OBJECT_HAS_REPLICATION_TASK:
+        case ErrorCode.OBJECT_REPLICA_BUSY:
+          return 'in-use';
+        default:
+          return 'failed';
+      }
+    });
   }
 
   /** How many objects were removed; null when the master could not be asked. */
   async removeAll(
     options: CallOptions & { readonly force?: boolean } = {},
   ): Promise<number | null> {
-    const { signal, timeoutMs = this.#timeouts.controlMs, force = false } = options;
-    if (!this.reachable) return null;
-    return this.#operations.run('remove', timeoutMs, signal, (limit) =>
-      this.#link.removeAll(force, limit),
-    );
+    const outcome = await this.objects.removeAll(options);
+    return 'ok' in outcome ? outcome.ok : null;
   }
 
   checkInvariants(): void {
@@ -302,38 +371,21 @@ export class StoreClient implements Service {
     this.#staging.checkInvariants();
     if (this.#operations.runningCount > 0) return;
     assert(this.#staging.lentByteCount === 0, 'a store client at rest holds no staging memory');
-    assert(this.#writer.puttingCount === 0, 'a store client at rest is putting no key');
+    assert(this.#puts.writingCount === 0, 'a store client at rest is putting no key');
   }
 
+  /** Null for each that could not be had in time. */
   async #ask<T>(
     what: string,
     keys: readonly string[],
     timeoutMs: number,
     signal: AbortSignal | undefined,
-    ask: (batch: readonly string[], limit: AbortSignal) => Promise<readonly (T | null)[] | null>,
+    ask: (batch: readonly string[], limit: AbortSignal) => Promise<readonly Expected<T>[]>,
   ): Promise<(T | null)[]> {
     for (const key of keys) checkKey(key);
-    const nothing = () => keys.map(() => null);
-    if (!this.reachable) return nothing();
-    const answers = await this.#operations.run(what, timeoutMs, signal, (limit) =>
-      Promise.all(
-        batchesOf(keys).map(async (batch) => (await ask(batch, limit)) ?? batch.map(() => null)),
-      ),
-    );
-    return answers?.flat() ?? nothing();
-  }
-
-  /** Shared memory where there is room for it, else memory of this process, reached over TCP. */
-  #allocate({ byteCount, shared }: { byteCount: number; shared: boolean }): Memory {
-    const label = 'the store segment';
-    if (!shared) return allocateMemory({ byteCount, shared, label });
-    try {
-      return allocateMemory({ byteCount, shared, label });
-    } catch (error) {
-      if (!Fault.has(error, 'NO_SPACE', 'UNSUPPORTED')) throw error;
-      this.#options.logger.warn('store.no_shared_memory', { reason: error.message });
-      return allocateMemory({ byteCount, shared: false, label });
-    }
+    const options = signal === undefined ? {} : { signal };
+    const outcomes = await this.#gate.each(what, timeoutMs, keys, options, ask);
+    return outcomes.map((outcome) => ('ok' in outcome ? outcome.ok : null));
   }
 
   /** Performs what the life cycle asks for, until it ends. */
@@ -366,14 +418,25 @@ export class StoreClient implements Service {
   }
 
   #perform(act: LifeStep['act'], signal: AbortSignal): Promise<LifeOutcome> {
-    const segment = this.#segment;
-    if (act === 'greet') return this.#link.greet(signal);
-    if (act === 'ping') return this.#link.ping(signal);
-    assert(segment !== null, `${act} has a segment to speak of`);
-    if (act === 'mount') return this.#link.mount(segment, signal);
-    if (act === 'remount') return this.#link.remount(segment, signal);
-    return this.#link.unmount(segment.id, signal);
+    switch (act) {
+      case 'greet':
+        return this.#link.greet(signal);
+      case 'ping':
+        return this.#link.ping(signal);
+      case 'mount':
+        return this.segments.mountAll(signal);
+      case 'remount':
+        return this.segments.remountAll(signal);
+      case 'unmount':
+        return this.segments.unmountAll(signal);
+      case 'end':
+        assert(false, 'an ended life asks for nothing');
+    }
   }
+}
+
+function isUnanswered(error: number): boolean {
+  return error === ErrorCode.RPC_FAIL || error === ErrorCode.RPC_TIMEOUT;
 }
 
 function checkKey(key: string): void {

@@ -36,7 +36,12 @@ export {
   SegmentStatus,
   type StorageConfig,
 } from './messages/segments.ts';
-export { TaskStatus, TaskType } from './messages/tasks.ts';
+export {
+  type QueryTaskResponse,
+  type TaskAssignment,
+  TaskStatus,
+  TaskType,
+} from './messages/tasks.ts';
 export {
   type ArgsOf,
   decodeArgs,

@@ -51,11 +51,13 @@ export class StoreLife {
   #state: LifeState = { kind: 'new' };
   #revision = 0;
   #failureCount = 0;
+  #hasSegment: boolean;
   /** Whether MountSegment ever succeeded: from then on a master that forgot asks for a re-mount. */
   #mounted = false;
 
   constructor(options: StoreLifeOptions) {
     this.#options = options;
+    this.#hasSegment = options.hasSegment;
   }
 
   get state(): LifeState {
@@ -91,6 +93,17 @@ export class StoreLife {
     this.#become({ kind: owes ? 'leaving' : 'left' });
   }
 
+  /** The client began to lend memory, which it has mounted by itself, or has taken back the last of it. */
+  lending(hasSegment: boolean): void {
+    if (hasSegment === this.#hasSegment) return;
+    this.#hasSegment = hasSegment;
+    if (!hasSegment) this.#mounted = false;
+    if (this.#state.kind !== 'serving') return;
+    this.#mounted = hasSegment;
+    // The master does not count on life signs of a client before it has mounted again.
+    if (hasSegment) this.#become({ kind: 'checking', remounted: false });
+  }
+
   /** An operation found the master gone before the next ping would have. */
   lostContact(reason: string): void {
     if (this.reachable) this.#fail({ kind: 'unreachable', reason });
@@ -116,7 +129,7 @@ export class StoreLife {
       case 'remounting':
         return step('remount');
       case 'serving':
-        return step(this.#options.hasSegment ? 'ping' : 'greet', this.#options.pingPeriodMs);
+        return step(this.#hasSegment ? 'ping' : 'greet', this.#options.pingPeriodMs);
       case 'leaving':
         return step('unmount');
     }
@@ -134,7 +147,7 @@ export class StoreLife {
     if (outcome.kind === 'unreachable' || outcome.kind === 'refused') return this.#fail(outcome);
     switch (step.act) {
       case 'greet':
-        if (!this.#options.hasSegment) return this.#serve();
+        if (!this.#hasSegment) return this.#serve();
         return this.#become(
           this.#mounted ? { kind: 'checking', remounted: false } : { kind: 'mounting' },
         );
@@ -162,7 +175,7 @@ export class StoreLife {
       'a serving client has no failures to count',
     );
     assert(
-      this.#state.kind !== 'serving' || this.#mounted === this.#options.hasSegment,
+      this.#state.kind !== 'serving' || this.#mounted === this.#hasSegment,
       'a serving client has mounted what it has',
     );
     assert(this.#state.kind !== 'leaving' || this.#mounted, 'only what is mounted is unmounted');

@@ -1,4 +1,4 @@
-import { i32, i64, list, optional, struct, text, u32 } from '../codec.ts';
+import { type Infer, i32, i64, list, optional, struct, text, u32 } from '../codec.ts';
 import { uuid } from '../uuid.ts';
 import { endpoint, objectKey, replicaDescriptor, tenantId } from './objects.ts';
 
@@ -27,6 +27,7 @@ export const queryTaskResponse = struct({
   assignedClient: uuid,
   message: text(),
 });
+export type QueryTaskResponse = Infer<typeof queryTaskResponse>;
 
 export const taskAssignment = struct({
   id: uuid,
@@ -37,6 +38,7 @@ export const taskAssignment = struct({
   createdAtMsEpoch: i64,
   maxRetryAttempts: u32,
 });
+export type TaskAssignment = Infer<typeof taskAssignment>;
 
 export const taskCompleteRequest = struct({ id: uuid, status: i32, message: text() });
 

@@ -1,0 +1,139 @@
+import { type Clock, sleep } from '@tsukimi/base';
+import { ErrorCode, type Expected, type ReplicateConfig } from '@tsukimi/wire';
+import type { Lookups } from './lookups.ts';
+import type { ObjectWriter } from './object-writer.ts';
+import type { PutOutcome } from './stored-object.ts';
+import type { WriteKind } from './write-calls.ts';
+import type { WriteEntry } from './write-entry.ts';
+
+export interface ObjectPutsOptions {
+  readonly writer: ObjectWriter;
+  readonly lookups: Lookups;
+  readonly clock: Clock;
+}
+
+/** `present`: somebody's complete object was there already. */
+export type PutDone = 'stored' | 'present';
+
+/** Between looks at a key that another writer is still at; doubles. */
+const pollMinMs = 2;
+const pollMaxMs = 100;
+
+/** Puts and upserts, never two of this client for one key at once. */
+export class ObjectPuts {
+  readonly #options: ObjectPutsOptions;
+  /** Keys this client is writing. The master cannot tell two writes of one client apart. */
+  readonly #writing = new Set<string>();
+
+  constructor(options: ObjectPutsOptions) {
+    this.#options = options;
+  }
+
+  get writingCount(): number {
+    return this.#writing.size;
+  }
+
+  /** One attempt: a key that another writer is at is told, not waited for. */
+  async putIfAbsent(
+    entries: readonly WriteEntry[],
+    config: ReplicateConfig,
+    signal: AbortSignal,
+  ): Promise<PutOutcome[]> {
+    const outcomes: PutOutcome[] = entries.map(() => 'in-progress');
+    const existing: number[] = [];
+    await this.#attempt('put', entries, [...entries.keys()], config, signal, (index, result) => {
+      if ('ok' in result) outcomes[index] = 'stored';
+      else if (result.error === ErrorCode.NO_AVAILABLE_HANDLE) outcomes[index] = 'no-space';
+      else if (isTaken(result)) existing.push(index);
+      else outcomes[index] = 'failed';
+    });
+    await this.#tellPresent(entries, existing, signal, (index, isPresent) => {
+      outcomes[index] = isPresent === null ? 'failed' : isPresent ? 'present' : 'in-progress';
+    });
+    return outcomes;
+  }
+
+  /**
+   * Every key ends stored, or present, or with the error that keeps it from that. A key that another
+   * writer is still at is waited for until `signal` fires, then `OBJECT_ALREADY_EXISTS`.
+   */
+  async put(
+    kind: WriteKind,
+    entries: readonly WriteEntry[],
+    config: ReplicateConfig,
+    signal: AbortSignal,
+  ): Promise<Expected<PutDone>[]> {
+    const outcomes: Expected<PutDone>[] = entries.map(() => ({
+      error: ErrorCode.OBJECT_ALREADY_EXISTS,
+    }));
+    let todo = [...entries.keys()];
+    for (let pollMs = pollMinMs; ; pollMs = Math.min(pollMaxMs, pollMs * 2)) {
+      const waiting = new Set(todo);
+      const existing: number[] = [];
+      await this.#attempt(kind, entries, todo, config, signal, (index, result) => {
+        if (kind === 'put' && isTaken(result)) {
+          existing.push(index);
+          return;
+        }
+        waiting.delete(index);
+        outcomes[index] = 'ok' in result ? { ok: 'stored' } : result;
+      });
+      await this.#tellPresent(entries, existing, signal, (index, isPresent) => {
+        if (isPresent !== true) return;
+        waiting.delete(index);
+        outcomes[index] = { ok: 'present' };
+      });
+      todo = [...waiting];
+      if (todo.length === 0 || signal.aborted) return outcomes;
+      await sleep(this.#options.clock, pollMs, signal);
+      if (signal.aborted) return outcomes;
+    }
+  }
+
+  /** Writes those that no other write of this client is at; nothing is told of the others. */
+  async #attempt(
+    kind: WriteKind,
+    entries: readonly WriteEntry[],
+    indices: readonly number[],
+    config: ReplicateConfig,
+    signal: AbortSignal,
+    tell: (index: number, result: Expected<undefined>) => void,
+  ): Promise<void> {
+    const own: number[] = [];
+    const batch: WriteEntry[] = [];
+    for (const index of indices) {
+      const entry = entries[index] as WriteEntry;
+      if (this.#writing.has(entry.key)) continue;
+      this.#writing.add(entry.key);
+      own.push(index);
+      batch.push(entry);
+    }
+    if (batch.length === 0) return;
+    try {
+      const results = await this.#options.writer.write(kind, batch, config, signal);
+      for (const [at, index] of own.entries()) tell(index, results[at] as Expected<undefined>);
+    } finally {
+      for (const { key } of batch) this.#writing.delete(key);
+    }
+  }
+
+  /** Tells complete objects from those that somebody else is still writing; null where nobody answers. */
+  async #tellPresent(
+    entries: readonly WriteEntry[],
+    indices: readonly number[],
+    signal: AbortSignal,
+    tell: (index: number, isPresent: boolean | null) => void,
+  ): Promise<void> {
+    if (indices.length === 0) return;
+    const keys = indices.map((index) => (entries[index] as WriteEntry).key);
+    const answers = await this.#options.lookups.exist(keys, signal);
+    for (const [at, index] of indices.entries()) {
+      const answer = answers[at] as Expected<boolean>;
+      tell(index, 'error' in answer ? null : answer.ok);
+    }
+  }
+}
+
+function isTaken(result: Expected<undefined>): boolean {
+  return 'error' in result && result.error === ErrorCode.OBJECT_ALREADY_EXISTS;
+}

@@ -1,0 +1,85 @@
+import { ErrorCode, type Expected, ReplicaType, type ReplicateConfig } from '@tsukimi/wire';
+import type { MasterLink } from './master-link.ts';
+import { memoryOf } from './replicas.ts';
+import type { MemoryReplica } from './stored-object.ts';
+
+/** `upsert` replaces what is there, `put` leaves it. */
+export type WriteKind = 'put' | 'upsert';
+
+/** What a caller who gave up still waits for, so that the master is not left with half-written objects. */
+const revokeLimit = { timeoutMs: 1_000 };
+
+export interface WriteStart {
+  readonly key: string;
+  readonly byteCount: number;
+}
+
+/** The calls that start, end and give up a write, each for many objects. */
+export class WriteCalls {
+  readonly #link: MasterLink;
+
+  constructor(link: MasterLink) {
+    this.#link = link;
+  }
+
+  /** Where to write each of them; `INVALID_REPLICA` where this client cannot write to all places. */
+  async start(
+    kind: WriteKind,
+    entries: readonly WriteStart[],
+    config: ReplicateConfig,
+    signal: AbortSignal,
+  ): Promise<Expected<readonly MemoryReplica[]>[]> {
+    const { clientId, tenantId } = this.#link;
+    const name = kind === 'put' ? 'BatchPutStart' : 'BatchUpsertStart';
+    const answers = await this.#link.askEach(
+      name,
+      entries.length,
+      [
+        clientId,
+        entries.map(({ key }) => key),
+        entries.map(({ byteCount }) => byteCount),
+        config,
+        tenantId,
+      ],
+      { signal },
+    );
+    return answers.map((answer, index) => {
+      if ('error' in answer) return answer;
+      const memory = memoryOf(answer.ok);
+      // All of them must be written, so one that we cannot write spoils the put.
+      const isWhole =
+        memory?.byteCount === entries[index]?.byteCount &&
+        memory?.replicas.length === answer.ok.length;
+      return memory !== null && isWhole
+        ? { ok: memory.replicas }
+        : { error: ErrorCode.INVALID_REPLICA };
+    });
+  }
+
+  /** Makes them readable. */
+  async end(
+    kind: WriteKind,
+    metas: readonly { readonly key: string; readonly objectChecksum: bigint | null }[],
+    signal: AbortSignal,
+  ): Promise<readonly Expected<undefined>[]> {
+    const { clientId, tenantId } = this.#link;
+    const limit = { signal };
+    if (kind === 'upsert') {
+      const args = [clientId, metas, tenantId] as const;
+      return this.#link.askEach('BatchUpsertEnd', metas.length, [...args], limit);
+    }
+    const args = [clientId, metas, ReplicaType.ALL, tenantId] as const;
+    return this.#link.askEach('BatchPutEnd', metas.length, [...args], limit);
+  }
+
+  /** Gives up writes of this client, within a limit of its own. What was never started is no matter. */
+  async revoke(kind: WriteKind, keys: readonly string[]): Promise<readonly Expected<undefined>[]> {
+    const { clientId, tenantId } = this.#link;
+    if (kind === 'upsert') {
+      const args = [clientId, keys, tenantId] as const;
+      return this.#link.askEach('BatchUpsertRevoke', keys.length, [...args], revokeLimit);
+    }
+    const args = [clientId, keys, ReplicaType.ALL, tenantId] as const;
+    return this.#link.askEach('BatchPutRevoke', keys.length, [...args], revokeLimit);
+  }
+}
