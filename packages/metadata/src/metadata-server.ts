@@ -5,6 +5,7 @@ import { bodyLimit } from 'hono/body-limit';
 import { parseRpcMeta, type RpcMeta } from './descriptor.ts';
 import { parseJson } from './json.ts';
 import { acceptsConnections } from './liveness.ts';
+import { MetadataJournal } from './metadata-journal.ts';
 import { type MetadataLimits, MetadataTable } from './metadata-table.ts';
 
 export interface MetadataServerOptions {
@@ -13,6 +14,8 @@ export interface MetadataServerOptions {
   readonly port: number;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Where what it knows is kept over restarts; null keeps it in memory alone. */
+  readonly dataDirectory?: string | null;
   readonly valueBytesMax?: number;
   readonly limits?: Partial<MetadataLimits>;
   /** Whether the engine behind an rpc_meta value is still there; by default its port is tried. */
@@ -30,14 +33,16 @@ const defaultLimits: MetadataLimits = {
 };
 
 /**
- * Mooncake's HTTP metadata server, with the answers of the one inside `mooncake_master`. It decodes
- * keys, and one thing is ours: an rpc_meta value whose engine no longer accepts connections
- * gives way, so that a crashed engine can come back under its name.
+ * Mooncake's HTTP metadata server, with the answers of the one inside `mooncake_master`. It decodes keys, so
+ * clients that write them plain and those that encode them mean the same. Two things are ours: it can outlive
+ * a restart, and an rpc_meta value whose engine no longer accepts connections gives way, so that a crashed
+ * engine can come back under its name.
  */
 export class MetadataServer implements Service {
   readonly name = 'metadata server';
   readonly #options: MetadataServerOptions;
   readonly #table: MetadataTable;
+  readonly #journal: MetadataJournal | null;
   readonly #http: HttpService;
   #probeCount = 0;
 
@@ -45,6 +50,17 @@ export class MetadataServer implements Service {
     this.#options = options;
     const limits = { ...defaultLimits, ...options.limits };
     this.#table = new MetadataTable(limits);
+    const { dataDirectory = null, clock, logger } = options;
+    this.#journal =
+      dataDirectory === null
+        ? null
+        : new MetadataJournal({
+            directory: dataDirectory,
+            limits,
+            clock,
+            logger,
+            entries: () => this.#table.entries(),
+          });
     const listen = getRequestListener(this.#app(limits.keyBytesMax).fetch);
     this.#http = new HttpService({
       name: this.name,
@@ -60,7 +76,13 @@ export class MetadataServer implements Service {
   }
 
   async start(): Promise<void> {
+    this.#journal?.replay((key, value) => {
+      if (value === null) this.#table.remove(key);
+      else this.#table.restore(key, value);
+    });
+    // After the port is taken: a second server of the same directory must not touch the file.
     await this.#http.start();
+    await this.#journal?.start();
     this.#options.logger.info('metadata.listening', { host: this.#options.host, port: this.port });
   }
 
@@ -68,8 +90,16 @@ export class MetadataServer implements Service {
     return this.#http.ended();
   }
 
-  stop(deadline: AbortSignal): Promise<void> {
-    return this.#http.stop(deadline);
+  async stop(deadline: AbortSignal): Promise<void> {
+    await this.#http.stop(deadline);
+    await this.#journal?.close();
+  }
+
+  /** Whether there was something to remove. */
+  async remove(key: string): Promise<boolean> {
+    if (!this.#table.remove(key)) return false;
+    await this.#journal?.append(key, null);
+    return true;
   }
 
   #app(keyBytesMax: number): Hono {
@@ -77,13 +107,13 @@ export class MetadataServer implements Service {
     const { valueBytesMax = 2 ** 20 } = this.#options;
     app.get('/health', (context) => context.text('OK'));
     app.use('/metadata', async (context, next) => {
-      const key = context.req.query('key') ?? '';
+      const key = keyOf(context.req.url);
       if (key === '') return context.text('Missing key parameter', 400);
       if (Buffer.byteLength(key) > keyBytesMax) return context.text('metadata key too long', 414);
       return next();
     });
     app.get('/metadata', (context) => {
-      const value = this.#table.get(context.req.query('key') as string);
+      const value = this.#table.get(keyOf(context.req.url));
       if (value === null) return context.text('metadata not found', 404);
       return context.body(new Uint8Array(value), 200, { 'content-type': 'application/json' });
     });
@@ -94,7 +124,7 @@ export class MetadataServer implements Service {
         onError: (context) => context.text('metadata value too large', 413),
       }),
       async (context) => {
-        const key = context.req.query('key') as string;
+        const key = keyOf(context.req.url);
         const value = Buffer.from(await context.req.arrayBuffer());
         switch (await this.#put(key, value)) {
           case 'updated':
@@ -108,8 +138,8 @@ export class MetadataServer implements Service {
         }
       },
     );
-    app.delete('/metadata', (context) => {
-      const removed = this.#table.remove(context.req.query('key') as string);
+    app.delete('/metadata', async (context) => {
+      const removed = await this.remove(keyOf(context.req.url));
       return removed ? context.text('metadata deleted') : context.text('metadata not found', 404);
     });
     app.notFound((context) => context.text('404 Not Found', 404));
@@ -121,24 +151,25 @@ export class MetadataServer implements Service {
   }
 
   async #put(key: string, value: Buffer): Promise<ReturnType<MetadataTable['put']>> {
-    const outcome = this.#table.put(key, value);
-    if (outcome !== 'duplicate') return outcome;
-    const old = this.#table.get(key);
-    if (old === null || !(await this.#isGone(old))) return 'duplicate';
-    this.#options.logger.info('metadata.engine-replaced', { key });
-    // Somebody else may have been quicker: the table takes the value only in place of `old`.
-    return this.#table.put(key, value, old);
+    let outcome = this.#table.put(key, value);
+    const old = outcome === 'duplicate' ? this.#table.get(key) : null;
+    if (old !== null && (await this.#givesWay(old, value))) {
+      // Somebody else may have been quicker: the table takes the value only in place of `old`.
+      outcome = this.#table.put(key, value, old);
+      if (outcome === 'updated') this.#options.logger.info('metadata.engine-replaced', { key });
+    }
+    if (outcome === 'updated') await this.#journal?.append(key, value);
+    return outcome;
   }
 
-  async #isGone(value: Buffer): Promise<boolean> {
+  async #givesWay(old: Buffer, value: Buffer): Promise<boolean> {
+    const meta = readRpcMeta(old);
+    // A value that no engine can read belongs to no engine.
+    if (meta === null) return true;
+    const other = readRpcMeta(value);
+    // The same engine, with another `metadata_version` (Mooncake 0.3.14).
+    if (other?.host === meta.host && other.rpcPort === meta.rpcPort) return true;
     if (this.#probeCount >= probeCountMax) return false;
-    let meta: RpcMeta;
-    try {
-      meta = parseRpcMeta(parseJson(value.toString('utf8'), 'rpc_meta'), 'rpc_meta');
-    } catch {
-      // A value that no engine can read belongs to no engine.
-      return true;
-    }
     const { clock, isAlive } = this.#options;
     this.#probeCount += 1;
     try {
@@ -148,5 +179,25 @@ export class MetadataServer implements Service {
     } finally {
       this.#probeCount -= 1;
     }
+  }
+}
+
+/**
+ * The key of a request, decoded. Clients that do not encode mean a plus sign by a plus sign, and those that
+ * encode as libcurl does never send one. A broken sequence stands for itself.
+ */
+function keyOf(url: string): string {
+  const query = url.slice(url.indexOf('?') + 1);
+  const raw = /(?:^|&)key=([^&#]*)/.exec(url.includes('?') ? query : '')?.[1] ?? '';
+  return raw.replace(/(?:%[0-9a-f]{2})+/gi, (encoded) =>
+    Buffer.from(encoded.replaceAll('%', ''), 'hex').toString('utf8'),
+  );
+}
+
+function readRpcMeta(value: Buffer): RpcMeta | null {
+  try {
+    return parseRpcMeta(parseJson(value.toString('utf8'), 'rpc_meta'), 'rpc_meta');
+  } catch {
+    return null;
   }
 }

@@ -23,6 +23,10 @@ export class MetadataTable {
     return this.#values.size;
   }
 
+  entries(): IterableIterator<[string, Buffer]> {
+    return this.#values.entries();
+  }
+
   get(key: string): Buffer | null {
     return this.#values.get(key) ?? null;
   }
@@ -37,6 +41,12 @@ export class MetadataTable {
       if (old.equals(value)) return 'unchanged';
       if (deadValue === null || !old.equals(deadValue)) return 'duplicate';
     }
+    return this.restore(key, value);
+  }
+
+  /** Without the rule for rpc_meta: for what was accepted before. */
+  restore(key: string, value: Buffer): 'updated' | 'full' {
+    const old = this.#values.get(key) ?? null;
     const growth = old === null ? Buffer.byteLength(key) + value.length : value.length - old.length;
     if (old === null && this.#values.size >= this.#limits.keyCountMax) return 'full';
     if (growth > 0 && this.#totalBytes + growth > this.#limits.totalBytesMax) return 'full';

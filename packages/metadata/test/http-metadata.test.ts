@@ -93,6 +93,29 @@ describe('metadata server', () => {
     ]);
   });
 
+  it('lets an engine of 0.3.14 publish itself again under another version', async () => {
+    const { base } = await startServer({ isAlive: async () => true });
+    const url = `${base}?key=mooncake%2Frpc_meta%2Fa`;
+    const meta = (version: number) =>
+      `{"ip_or_host_name":"h","metadata_version":${version},"rpc_port":1}`;
+    await ask('PUT', url, meta(1_764_000_000_000_001));
+    expect(await ask('PUT', url, meta(1_764_000_000_000_002))).toEqual([200, 'metadata updated']);
+  });
+
+  it('means the same by encoded and by plain keys', async () => {
+    const { base } = await startServer();
+    const pairs = [
+      ['mooncake%2fram%2Fa%3A1', 'mooncake/ram/a:1'],
+      ['mooncake%2Fram%2Fa%2Bb', 'mooncake/ram/a+b'],
+      ['mooncake%2Fram%2F%E6%9C%88', 'mooncake/ram/月'],
+      ['mooncake%2Fram%2F100%25', 'mooncake/ram/100%'],
+    ];
+    for (const [encoded, plain] of pairs) {
+      expect(await ask('PUT', `${base}?key=${encoded}`, '1')).toEqual([200, 'metadata updated']);
+      expect(await ask('GET', `${base}?other=1&key=${plain}`), plain).toEqual([200, '1']);
+    }
+  });
+
   it('finds out by a connection whether an engine is there', async () => {
     const daemon = createTcpServer((socket) => socket.destroy());
     await new Promise<void>((resolve) => daemon.listen(0, '127.0.0.1', resolve));

@@ -9,10 +9,14 @@ export const metadataCommand = defineCommand({
   options: {
     host: { schema: z.string().min(1).default('0.0.0.0'), doc: 'Address to listen on.' },
     port: { schema: optionTypes.port.default(8080), doc: 'Port to listen on.', aliases: ['p'] },
+    dataDir: {
+      schema: z.string().min(1).optional(),
+      doc: 'Directory for a journal, so that a restart forgets nothing; memory alone when absent.',
+    },
     help: { schema: optionTypes.flag, kind: 'flag', doc: 'Prints this text.', aliases: ['h'] },
   },
-  async run({ host, port }, { clock, logger, print, run }) {
-    const server = new MetadataServer({ host, port, clock, logger });
+  async run({ host, port, dataDir = null }, { clock, logger, print, run }) {
+    const server = new MetadataServer({ host, port, dataDirectory: dataDir, clock, logger });
     await run([server], {
       shutdownTimeoutMs: 2_000,
       onReady: () =>
