@@ -10,7 +10,8 @@ import type { MetadataLimits } from './metadata-table.ts';
  * magic come records, little-endian: u32 CRC-32 of the rest, u32 bytes of the key, u32 bytes of the value
  * (2^32 - 1: the key was removed), key, value. What follows the first broken record was never confirmed.
  */
-const magic = Buffer.from('TKMETA1\n');
+const magicText = 'TKMETA1\n';
+const magic = Buffer.from(magicText);
 const headByteCount = 12;
 const removedMark = 2 ** 32 - 1;
 /** A journal is written anew when it is this long and twice as long as what it says. */
