@@ -30,6 +30,37 @@ export class SystemClock implements Clock {
   }
 }
 
+/**
+ * Time that stands still until the running turn of the event loop is over, for a core that asks for it
+ * once a key: all that arrived together happens at the same moment, and the system is asked once.
+ */
+export class TurnClock implements Clock {
+  readonly #clock: Clock;
+  #nowMs: number | null = null;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  monotonicMs(): number {
+    if (this.#nowMs === null) {
+      this.#nowMs = this.#clock.monotonicMs();
+      queueMicrotask(() => {
+        this.#nowMs = null;
+      });
+    }
+    return this.#nowMs;
+  }
+
+  wallMs(): number {
+    return this.#clock.wallMs();
+  }
+
+  schedule(delayMs: number, wake: () => void): Scheduled {
+    return this.#clock.schedule(delayMs, wake);
+  }
+}
+
 /** Waits `delayMs`; ends at once, without an error, when `signal` fires. */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -5,7 +5,7 @@
 export { type Address, formatAddress, parseAddress } from './address.ts';
 export { AssertionError, assert } from './assert.ts';
 export { formatByteSize, parseByteSize } from './byte-size.ts';
-export { type Clock, every, type Scheduled, SystemClock, sleep } from './clock.ts';
+export { type Clock, every, type Scheduled, SystemClock, sleep, TurnClock } from './clock.ts';
 export { type Deadline, deadline, orAborted } from './deadline.ts';
 export { Fault, type FaultCode, type FaultOptions, faults, type Retry } from './fault.ts';
 export { HttpService, type HttpServiceOptions } from './http-service.ts';

@@ -8,8 +8,21 @@ import {
   parseByteSize,
   SeededRandom,
   sleep,
+  TurnClock,
 } from '../src/index.ts';
 import { FakeClock } from '../src/testing.ts';
+
+describe('TurnClock', () => {
+  it('stands still within a turn and follows the clock in the next', async () => {
+    const clock = new FakeClock();
+    const turn = new TurnClock(clock);
+    const first = turn.monotonicMs();
+    clock.advance(5);
+    expect(turn.monotonicMs()).toBe(first);
+    await Promise.resolve();
+    expect(turn.monotonicMs()).toBe(first + 5);
+  });
+});
 
 describe('deadline', () => {
   it('fires with a fault that names what took too long', () => {

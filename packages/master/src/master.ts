@@ -6,6 +6,7 @@ import {
   type Logger,
   type Random,
   type Service,
+  TurnClock,
 } from '@tsukimi/base';
 import { MetadataServer } from '@tsukimi/metadata';
 import { RpcServer } from '@tsukimi/rpc';
@@ -38,7 +39,12 @@ export interface Master {
 /** Wires the parts of a master together; nothing runs until the services are started. */
 export function assembleMaster(options: MasterOptions, ports: MasterPorts): Master {
   const { clock, random, logger } = ports;
-  const core = new MasterCore({ ...coreOptionsOf(options), clock, random, matchKeys });
+  const core = new MasterCore({
+    ...coreOptionsOf(options),
+    clock: new TurnClock(clock),
+    random,
+    matchKeys,
+  });
   const tallies = new CallTallies();
   const housekeeping = new Housekeeping(core, clock, logger);
   const rpc = new RpcServer<MasterProtocol>({

@@ -1,7 +1,9 @@
-import { isUtf8 } from 'node:buffer';
+import { isAscii, isUtf8 } from 'node:buffer';
 import { Fault } from '@tsukimi/base';
 
 const replacementCharacter = '\ufffd';
+/** For fewer texts one string each is as quick. */
+const sharedCountMin = 8;
 
 /** Reads values from a range of bytes it does not own. Bytes that run out are a `MALFORMED` fault. */
 export class ByteReader {
@@ -75,6 +77,29 @@ export class ByteReader {
       throw malformed('a text that is not UTF-8');
     }
     return value;
+  }
+
+  /**
+   * A list of texts that are looked at and not kept: if all that is left is ASCII they are parts of one
+   * string, which is quicker to make than many. Each part keeps the whole string alive.
+   */
+  texts(countMax: number, byteCountMax: number): string[] {
+    const count = this.length();
+    if (count > countMax || count > this.remaining) throw malformed(`a list of ${count} elements`);
+    const texts: string[] = [];
+    const from = this.position;
+    if (count < sharedCountMin || !isAscii(this.#bytes.subarray(from, this.#end))) {
+      for (let index = 0; index < count; index++) texts.push(this.text(byteCountMax));
+      return texts;
+    }
+    const whole = this.#bytes.toString('latin1', from, this.#end);
+    for (let index = 0; index < count; index++) {
+      const byteCount = this.length();
+      if (byteCount > byteCountMax) throw malformed(`a text of ${byteCount} bytes is too long`);
+      const at = this.#advance(byteCount) - from;
+      texts.push(whole.substring(at, at + byteCount));
+    }
+    return texts;
   }
 
   raw(byteCount: number): Buffer {

@@ -119,6 +119,14 @@ export function list<T>(element: Codec<T>, countMax = 2 ** 20): Codec<readonly T
   };
 }
 
+/** A list of texts whose reader looks at them and keeps none; see `ByteReader.texts`. */
+export function passingTexts(countMax: number, byteCountMax: number): Codec<readonly string[]> {
+  return {
+    ...list(text(byteCountMax), countMax),
+    read: (source) => source.texts(countMax, byteCountMax),
+  };
+}
+
 /** Pairs in the order they come; C++ gives no order. */
 export function map<K, V>(
   key: Codec<K>,

@@ -4,7 +4,7 @@
  * Numbers and type codes follow from names and types; none is typed in. A release with other
  * layouts will be another table of the same names.
  */
-import { bool, expected, i32, i64, list, map, nothing, size, text } from './codec.ts';
+import { bool, expected, i32, i64, list, map, nothing, passingTexts, size, text } from './codec.ts';
 import {
   endpoint,
   getReplicaListResponse,
@@ -38,6 +38,8 @@ const call = methodOf('mooncake::WrappedMasterService');
 
 const clientId = uuid;
 const keys = list(objectKey, 2 ** 16);
+/** Keys that are looked up; nobody keeps them. */
+const soughtKeys = passingTexts(2 ** 16, 2 ** 16);
 const regex = text(2 ** 12);
 const force = bool;
 const replicaType = i32;
@@ -52,11 +54,11 @@ export const masterProtocol = {
   GetStorageConfig: call('GetStorageConfig', [], expected(storageConfig)),
 
   ExistKey: call('ExistKey', [objectKey, tenantId], expected(bool)),
-  BatchExistKey: call('BatchExistKey', [keys, tenantId], list(expected(bool))),
+  BatchExistKey: call('BatchExistKey', [soughtKeys, tenantId], list(expected(bool))),
   GetReplicaList: call('GetReplicaList', [objectKey, tenantId], expected(getReplicaListResponse)),
   BatchGetReplicaList: call(
     'BatchGetReplicaList',
-    [keys, tenantId],
+    [soughtKeys, tenantId],
     list(expected(getReplicaListResponse)),
   ),
   GetReplicaListByRegex: call(

@@ -11,9 +11,11 @@ import {
   map,
   nothing,
   optional,
+  passingTexts,
   size,
   struct,
   text,
+  tuple,
   u8,
   u64,
   variant,
@@ -146,6 +148,28 @@ describe('lists', () => {
   it('that claim more elements than there are bytes are refused before anything is read', () => {
     malformed(() => read(list(u8), spoken(list(u8), 200, 1, 2)), /a list of 200/);
     malformed(() => read(map(u8, u8), spoken(map(u8, u8), 200, 1, 2)), /a list of 200/);
+  });
+
+  it.each([
+    ['few', ['a', 'b']],
+    ['many, all ASCII', Array.from({ length: 300 }, (_, index) => `key-${index}`)],
+    [
+      'many, one of them with characters of several bytes',
+      ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'schl\u00fcssel', '\u9375'],
+    ],
+  ])('of passing texts, %s, are those that an ordinary list has', (_, texts) => {
+    const codec = tuple(passingTexts(300, 20), text());
+    const bytes = written(codec, [texts, 'behind']);
+    expect(read(codec, bytes)).toEqual([texts, 'behind']);
+    expect(read(tuple(list(text()), text()), bytes)).toEqual([texts, 'behind']);
+  });
+
+  it('of passing texts are limited as others are', () => {
+    const texts = Array.from({ length: 20 }, (_, index) => `key-${index}`);
+    const bytes = written(list(text()), texts);
+    expect(() => read(passingTexts(19, 20), bytes)).toThrow('a list of 20 elements');
+    expect(() => read(passingTexts(20, 5), bytes)).toThrow('a text of 6 bytes is too long');
+    expect(() => read(passingTexts(20, 20), bytes.subarray(0, -1))).toThrow('were expected');
   });
 
   it('keep the order of a map', () => {
