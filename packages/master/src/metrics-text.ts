@@ -28,7 +28,6 @@ export function metricsSummary(core: MasterCore): string {
 }
 
 function gauges(core: MasterCore): string[] {
-  const completeCount = core.objectCount - core.unfinishedPutCount;
   return Object.entries({
     master_allocated_bytes: core.usedByteCount,
     master_total_capacity_bytes: core.capacityByteCount,
@@ -36,7 +35,8 @@ function gauges(core: MasterCore): string[] {
     master_soft_pin_key_count: core.softPinnedCount,
     master_active_clients: core.clientCount,
     master_put_start_discarded_staging_size: core.setAsideByteCount,
-    mem_cache_nums_: completeCount,
+    mem_cache_nums_: core.inMemoryCount,
+    file_cache_nums_: core.inFilesCount,
     tsukimi_master_unfinished_puts: core.unfinishedPutCount,
   }).flatMap(([name, value]) => metric(name, 'gauge', value));
 }
@@ -69,9 +69,11 @@ function counters({ counters: counted }: MasterCore): string[] {
     master_put_start_partial_allocations_total: counted.partialAllocations,
     master_put_start_discard_cnt: counted.takenOver,
     master_put_start_release_cnt: counted.released,
-    mem_cache_hit_nums_: counted.hits,
-    mem_cache_hit_bytes_total: counted.hitByteCount,
-    valid_get_nums_: counted.hits,
+    mem_cache_hit_nums_: counted.memoryHits,
+    mem_cache_hit_bytes_total: counted.memoryHitByteCount,
+    file_cache_hit_nums_: counted.fileHits,
+    file_cache_hit_bytes_total: counted.fileHitByteCount,
+    valid_get_nums_: counted.memoryHits + counted.fileHits,
     total_get_nums_: counted.lookups,
     tsukimi_master_reclaimed_puts_total: counted.reclaimed,
     tsukimi_master_expired_clients_total: counted.expiredClients,

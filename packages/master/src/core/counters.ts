@@ -1,8 +1,11 @@
 /** What happened since the start; only the core adds to it. */
 export class Counters {
   lookups = 0;
-  hits = 0;
-  hitByteCount = 0;
+  /** Look-ups whose first copy lies in memory, and in a file. */
+  memoryHits = 0;
+  memoryHitByteCount = 0;
+  fileHits = 0;
+  fileHitByteCount = 0;
   allocationFailures = 0;
   partialAllocations = 0;
   /** Unfinished writes that somebody else took over. */

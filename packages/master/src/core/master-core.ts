@@ -94,6 +94,14 @@ export class MasterCore {
     return this.#objects.count;
   }
 
+  get inMemoryCount(): number {
+    return this.#objects.inMemoryCount;
+  }
+
+  get inFilesCount(): number {
+    return this.#objects.inFilesCount;
+  }
+
   get unfinishedPutCount(): number {
     return this.#objects.unfinishedCount;
   }
@@ -136,10 +144,16 @@ export class MasterCore {
     const object = this.#objects.get(key, tenant);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
     if (this.#objects.isUnfinished(object)) return failed('REPLICA_IS_NOT_READY');
-    this.counters.hits += 1;
-    this.counters.hitByteCount += object.byteCount;
     this.#objects.lease(object, this.#clock.monotonicMs());
-    return { ok: answerFor(object, this.#options.leaseTtlMs) };
+    const answer = answerFor(object, this.#options.leaseTtlMs);
+    if (answer.replicas[0]?.location.kind === 'memory') {
+      this.counters.memoryHits += 1;
+      this.counters.memoryHitByteCount += object.byteCount;
+    } else {
+      this.counters.fileHits += 1;
+      this.counters.fileHitByteCount += object.byteCount;
+    }
+    return { ok: answer };
   }
 
   /** Where it lies, without a lease and without counting; null when it cannot be read. */

@@ -1,6 +1,13 @@
 import { assert } from '@tsukimi/base';
 import type { ObjectTable } from './object-table.ts';
-import { isEvictable, type MemoryReplica, type Replica } from './replica.ts';
+import {
+  heldBy,
+  inFiles,
+  inMemory,
+  isEvictable,
+  type MemoryReplica,
+  type Replica,
+} from './replica.ts';
 import type { SegmentTable } from './segment-table.ts';
 import type { StoredObject } from './stored-object.ts';
 
@@ -10,9 +17,11 @@ export function checkTable(
   segments: SegmentTable,
   setAside: Iterable<MemoryReplica>,
 ): void {
-  const inMemory = new Set<Replica>(setAside);
-  for (const { object } of inMemory) assert(object === null, 'what is set aside has no object');
+  const blocks = new Set<Replica>(setAside);
+  for (const { object } of blocks) assert(object === null, 'what is set aside has no object');
   let count = 0;
+  let inMemoryCount = 0;
+  let inFilesCount = 0;
   for (const tenant of objects.tenants.all()) {
     tenant.objects.checkInvariants();
     count += tenant.objects.count;
@@ -23,24 +32,29 @@ export function checkTable(
       assert(object.tenant === tenant, 'an object has its tenant');
       assert(tenant.objects.get(object.key) === object, 'an object has its key');
       checkObject(objects, object);
-      for (const replica of object.replicas) if (replica.kind === 'memory') inMemory.add(replica);
+      if ((object.held & inMemory) !== 0) inMemoryCount += 1;
+      if ((object.held & inFiles) !== 0) inFilesCount += 1;
+      for (const replica of object.replicas) if (replica.kind === 'memory') blocks.add(replica);
     }
   }
   assert(count === objects.count, 'objects are counted');
+  assert(inMemoryCount === objects.inMemoryCount, 'objects in memory are counted');
+  assert(inFilesCount === objects.inFilesCount, 'objects in files are counted');
   let heldCount = 0;
   for (const segment of segments.all()) {
     for (const replica of segment.allocator.holders()) {
-      assert(inMemory.has(replica), 'each used block belongs to an object or is set aside');
+      assert(blocks.has(replica), 'each used block belongs to an object or is set aside');
       heldCount += 1;
     }
   }
-  assert(heldCount === inMemory.size, 'each replica in memory has its block');
+  assert(heldCount === blocks.size, 'each replica in memory has its block');
 }
 
 function checkObject(objects: ObjectTable, object: StoredObject): void {
   assert(object.list !== null, 'an object is in a list');
   assert(object.group?.members.has(object) !== false, 'a group knows its members');
-  const isReadable = object.replicas.some(({ isComplete }) => isComplete);
+  assert(object.held === heldBy(object.replicas), 'an object knows where it lies');
+  const isReadable = object.held !== 0;
   assert(isReadable !== objects.isUnfinished(object), 'what can be read is not unfinished');
   assert(object.trailing === null || isReadable, 'a trailing write has something to read');
   if (object.replicas.some(isEvictable)) {

@@ -5,7 +5,14 @@ import { EvictionOrder } from './eviction-order.ts';
 import type { LocalDiskTable } from './local-disk-table.ts';
 import { ObjectList } from './object-list.ts';
 import { checkTable } from './object-table-check.ts';
-import { isOfType, type MemoryReplica, type Replica } from './replica.ts';
+import {
+  heldBy,
+  inFiles,
+  inMemory,
+  isOfType,
+  type MemoryReplica,
+  type Replica,
+} from './replica.ts';
 import type { SegmentTable } from './segment-table.ts';
 import {
   type NewObject,
@@ -34,6 +41,8 @@ export class ObjectTable {
   readonly #trailing = new DueHeap<TrailingWrite>();
   readonly #setAside = new DueHeap<MemoryReplica>();
   #count = 0;
+  #inMemoryCount = 0;
+  #inFilesCount = 0;
   #setAsideByteCount = 0;
 
   constructor(
@@ -55,6 +64,16 @@ export class ObjectTable {
 
   get count(): number {
     return this.#count;
+  }
+
+  /** Objects with a complete copy in memory. */
+  get inMemoryCount(): number {
+    return this.#inMemoryCount;
+  }
+
+  /** Objects with a complete copy in a file, shared or of one client. */
+  get inFilesCount(): number {
+    return this.#inFilesCount;
   }
 
   get unfinishedCount(): number {
@@ -118,15 +137,14 @@ export class ObjectTable {
   /** The write has ended for the replicas of a type: they can be read, removed and evicted from now on. */
   complete(object: StoredObject, replicaType: number, nowMs: number): void {
     let isComplete = true;
-    let isReadable = false;
     for (const replica of object.replicas) {
       if (isOfType(replica, replicaType)) replica.isComplete = true;
-      if (replica.isComplete) isReadable = true;
-      else isComplete = false;
+      if (!replica.isComplete) isComplete = false;
     }
     object.leaseUntilMs = Math.max(object.leaseUntilMs, nowMs);
     object.answer = null;
-    if (!isReadable) return;
+    this.#holds(object, heldBy(object.replicas));
+    if (object.held === 0) return;
     if (this.isUnfinished(object)) {
       this.#unfinished.remove(object);
       this.order.add(object, nowMs);
@@ -142,6 +160,7 @@ export class ObjectTable {
     assert(!this.isBeingWritten(object), 'a reopened object was complete');
     this.order.remove(object);
     for (const replica of object.replicas) replica.isComplete = false;
+    this.#holds(object, 0);
     object.writer = writer;
     object.softPinTtlMs = softPinTtlMs;
     object.answer = null;
@@ -160,6 +179,7 @@ export class ObjectTable {
   /** Some replica became complete, busy or idle. */
   changed(object: StoredObject, nowMs: number): void {
     object.answer = null;
+    this.#holds(object, heldBy(object.replicas));
     if (!this.isUnfinished(object)) this.order.changed(object, nowMs);
   }
 
@@ -268,8 +288,8 @@ export class ObjectTable {
   #settle(object: StoredObject, nowMs: number): void {
     object.answer = null;
     const isWritten = this.isBeingWritten(object);
-    const isReadable = object.replicas.some(({ isComplete }) => isComplete);
-    if (isReadable) {
+    this.#holds(object, heldBy(object.replicas));
+    if (object.held !== 0) {
       if (object.replicas.every(({ isComplete }) => isComplete)) this.#untrail(object);
       this.order.changed(object, nowMs);
     } else if (isWritten && object.replicas.length > 0) {
@@ -281,6 +301,14 @@ export class ObjectTable {
     } else {
       this.eraseLater(object, nowMs + this.#putReleaseTimeoutMs);
     }
+  }
+
+  #holds(object: StoredObject, held: number): void {
+    const before = object.held;
+    if (before === held) return;
+    object.held = held;
+    this.#inMemoryCount += (held & inMemory) - (before & inMemory);
+    this.#inFilesCount += ((held & inFiles) - (before & inFiles)) / inFiles;
   }
 
   #release(replica: Replica): void {
@@ -312,6 +340,7 @@ export class ObjectTable {
     if (this.isUnfinished(object)) this.#unfinished.remove(object);
     else this.order.remove(object);
     this.#untrail(object);
+    this.#holds(object, 0);
     if (group !== null) {
       group.members.delete(object);
       if (group.members.size === 0) tenant.groups.delete(group.id);

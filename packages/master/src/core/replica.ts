@@ -24,7 +24,7 @@ export interface MemoryReplica extends Copy, Due {
 }
 
 /** A file in the directory that all clients share; a client writes it after the memory. */
-export interface DiskReplica extends Copy {
+interface DiskReplica extends Copy {
   readonly kind: 'disk';
   readonly filePath: string;
   readonly byteCount: number;
@@ -56,4 +56,16 @@ export function isOfType(replica: Replica, type: number): boolean {
 /** Memory that eviction may take now. */
 export function isEvictable(replica: Replica): replica is MemoryReplica {
   return replica.kind === 'memory' && replica.isComplete && replica.busyCount === 0;
+}
+
+export const inMemory = 1;
+export const inFiles = 2;
+
+/** Where complete ones of these lie: `inMemory`, `inFiles`, both added, or 0. */
+export function heldBy(replicas: readonly Replica[]): number {
+  let held = 0;
+  for (const { kind, isComplete } of replicas) {
+    if (isComplete) held |= kind === 'memory' ? inMemory : inFiles;
+  }
+  return held;
 }

@@ -53,16 +53,17 @@ export class SegmentRules {
 
   /** The client says which segments it has: all of them are mounted afterwards, or none. */
   remount(segments: readonly Segment[], clientId: Uuid, nowMs: number): Expected<undefined> {
-    const known = this.#clients.get(clientId);
-    if (known?.isRemounted === true) return done;
     const missing = new Map<Uuid, Segment>();
     for (const segment of segments) {
       const present = this.#segments.get(segment.id);
-      if (!isMountable(segment)) return failed('INVALID_PARAMS');
       if (present === undefined) missing.set(segment.id, segment);
       else if (present.owner !== clientId || !isSame(present.descriptor, segment)) {
         return failed('INVALID_PARAMS');
       }
+    }
+    if (this.#clients.get(clientId)?.isRemounted === true) return done;
+    for (const segment of missing.values()) {
+      if (!isMountable(segment)) return failed('INTERNAL_ERROR');
     }
     if (this.#segments.count + missing.size > this.#options.segmentCountMax) {
       return failed('NO_AVAILABLE_HANDLE');
@@ -140,6 +141,7 @@ function isSame(one: Segment, other: Segment): boolean {
     one.base === other.base &&
     one.size === other.size &&
     one.teEndpoint === other.teEndpoint &&
-    one.protocol === other.protocol
+    one.protocol === other.protocol &&
+    one.hostId === other.hostId
   );
 }

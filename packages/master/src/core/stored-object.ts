@@ -45,6 +45,8 @@ export class StoredObject {
   replicas: Replica[];
   checksum: bigint | null = null;
   trailing: TrailingWrite | null = null;
+  /** Where complete copies lie, as `heldBy` says; kept by the table, which counts by it. */
+  held = 0;
 
   leaseUntilMs = 0;
   readonly hardPin: boolean;

@@ -28,8 +28,11 @@ export function planWrite(
   options: CoreOptions,
 ): WritePlan | { readonly error: number } {
   const invalid = { error: ErrorCode.INVALID_PARAMS };
-  if (config.replicaNum < 1 || config.nofReplicaNum > 0 || config.dfsReplicaNum > 0) return invalid;
   if (key === '' || key.length > options.keyLengthMax || byteCount < 1) return invalid;
+  if (config.replicaNum < 1 || config.dfsReplicaNum > 1) return invalid;
+  // As the published master answers where nobody set up a distributed file system for it.
+  if (config.dfsReplicaNum > 0) return { error: ErrorCode.DFS_SERVICE_UNAVAILABLE };
+  if (config.nofReplicaNum > 0) return invalid;
   const softPinTtlMs = plannedSoftPin(config, options);
   if (softPinTtlMs === undefined) return invalid;
   const { groupIds } = config;

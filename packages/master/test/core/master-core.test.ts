@@ -50,7 +50,7 @@ describe('a put', () => {
   it.each([
     ['no replicas', { replicaNum: 0 }],
     ['NoF replicas', { nofReplicaNum: 1 }],
-    ['DFS replicas', { dfsReplicaNum: 1 }],
+    ['two DFS replicas', { dfsReplicaNum: 2 }],
     ['a soft pin that is too long', { softPinAction: 1, softPinTtlMs: 86_400_001 }],
     ['a time to live without a soft pin', { softPinAction: 2, softPinTtlMs: 1 }],
     ['an unknown soft pin action', { softPinAction: 3 }],
