@@ -44,6 +44,7 @@ export function assembleMaster(options: MasterOptions, ports: MasterPorts): Mast
     clock: new TurnClock(clock),
     random,
     matchKeys,
+    changes: null,
   });
   const tallies = new CallTallies();
   const housekeeping = new Housekeeping(core, clock, logger);

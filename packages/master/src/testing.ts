@@ -2,18 +2,29 @@
 import { SeededRandom } from '@tsukimi/base';
 import { FakeClock } from '@tsukimi/base/testing';
 import type { ReplicateConfig, Segment, Uuid } from '@tsukimi/wire';
+import type { ChangeLog } from './core/change-log.ts';
 import { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
 import { MasterCore } from './core/master-core.ts';
 import { matchKeys } from './key-matcher.ts';
 
-export function coreForTests(options: Partial<CoreOptions> = {}): {
+export function coreForTests(
+  options: Partial<CoreOptions> = {},
+  ports: { readonly changes?: ChangeLog; readonly clock?: FakeClock } = {},
+): {
   readonly core: MasterCore;
   readonly clock: FakeClock;
 } {
-  const clock = new FakeClock();
+  const clock = ports.clock ?? new FakeClock();
   const random = new SeededRandom(7);
   return {
-    core: new MasterCore({ ...defaultCoreOptions, ...options, clock, random, matchKeys }),
+    core: new MasterCore({
+      ...defaultCoreOptions,
+      ...options,
+      clock,
+      random,
+      matchKeys,
+      changes: ports.changes ?? null,
+    }),
     clock,
   };
 }

@@ -23,6 +23,7 @@ export class OffsetAllocator<H> {
   readonly capacity: number;
   readonly #free = new FreeTree<Block<H>>();
   #first: Block<H>;
+  #last: Block<H>;
   #usedByteCount = 0;
   #usedBlockCount = 0;
 
@@ -30,6 +31,7 @@ export class OffsetAllocator<H> {
     assert(Number.isSafeInteger(capacity) && capacity > 0, 'a segment has a positive safe size');
     this.capacity = capacity;
     this.#first = freeBlock(0, capacity, null, null);
+    this.#last = this.#first;
     this.#free.insert(this.#first);
   }
 
@@ -44,20 +46,24 @@ export class OffsetAllocator<H> {
   /** Null when no free run is long enough. */
   allocate(byteCount: number): Block<H> | null {
     const block = this.#free.smallestOf(byteCount);
-    if (block === null) return null;
-    this.#free.remove(block);
-    const restByteCount = block.byteCount - byteCount;
-    if (restByteCount > 0) {
-      const rest = freeBlock<H>(block.offset + byteCount, restByteCount, block, block.after);
-      if (block.after !== null) block.after.before = rest;
-      block.after = rest;
-      block.byteCount = byteCount;
-      this.#free.insert(rest);
+    return block === null ? null : this.#allocateFrom(block, byteCount);
+  }
+
+  /**
+   * Takes a certain run, behind all that is in use: so that blocks that are known can be had again, in
+   * the order of their addresses. Null when the run is not free.
+   */
+  allocateAt(offset: number, byteCount: number): Block<H> | null {
+    const rest = this.#last;
+    if (rest.inUse || offset < rest.offset || byteCount < 1) return null;
+    if (offset + byteCount > rest.offset + rest.byteCount) return null;
+    if (offset > rest.offset) {
+      const gap = this.#allocateFrom(rest, offset - rest.offset);
+      const block = this.allocateAt(offset, byteCount);
+      this.release(gap);
+      return block;
     }
-    block.inUse = true;
-    this.#usedByteCount += byteCount;
-    this.#usedBlockCount += 1;
-    return block;
+    return this.#allocateFrom(rest, byteCount);
   }
 
   /** The block must not be used afterwards: it may have become part of another. */
@@ -111,16 +117,36 @@ export class OffsetAllocator<H> {
       offset += block.byteCount;
       before = block;
     }
+    assert(before === this.#last, 'the last block is known');
     assert(offset === this.capacity, 'free and used bytes add up to the capacity');
     assert(usedByteCount === this.#usedByteCount, 'the used bytes are counted');
     assert(usedBlockCount === this.#usedBlockCount, 'the used blocks are counted');
     assert(this.#free.checkInvariants() === freeBlockCount, 'each free block is in the tree');
   }
 
+  /** Cuts the first bytes off a free block. */
+  #allocateFrom(block: Block<H>, byteCount: number): Block<H> {
+    this.#free.remove(block);
+    const restByteCount = block.byteCount - byteCount;
+    if (restByteCount > 0) {
+      const rest = freeBlock<H>(block.offset + byteCount, restByteCount, block, block.after);
+      if (block.after === null) this.#last = rest;
+      else block.after.before = rest;
+      block.after = rest;
+      block.byteCount = byteCount;
+      this.#free.insert(rest);
+    }
+    block.inUse = true;
+    this.#usedByteCount += byteCount;
+    this.#usedBlockCount += 1;
+    return block;
+  }
+
   #unlink(block: Block<H>): void {
     if (block.before === null) this.#first = block.after as Block<H>;
     else block.before.after = block.after;
-    if (block.after !== null) block.after.before = block.before;
+    if (block.after === null) this.#last = block.before as Block<H>;
+    else block.after.before = block.before;
   }
 }
 

@@ -6,7 +6,7 @@ import {
   type ReplicaDescriptor,
   ReplicaStatus,
 } from '@tsukimi/wire';
-import type { Replica } from './replica.ts';
+import { isReadable, type Replica } from './replica.ts';
 import type { StoredObject } from './stored-object.ts';
 
 export const done: Expected<undefined> = Object.freeze({ ok: undefined });
@@ -27,7 +27,7 @@ export function describeReplica(replica: Replica): ReplicaDescriptor {
 /** The answer to a reader; made once for all readers between two changes. */
 export function answerFor(object: StoredObject, leaseTtlMs: number): GetReplicaListResponse {
   object.answer ??= {
-    replicas: object.replicas.filter(({ isComplete }) => isComplete).map(describeReplica),
+    replicas: object.replicas.filter(isReadable).map(describeReplica),
     leaseTtlMs,
     objectChecksum: object.checksum,
   };

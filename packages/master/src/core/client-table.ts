@@ -42,6 +42,16 @@ export class ClientTable {
     return client;
   }
 
+  /** A client that another process knew; taken for dead at `untilMs` unless it is heard before. */
+  restore(id: Uuid, untilMs: number): Client {
+    const known = this.#byId.get(id);
+    if (known !== undefined) return known;
+    const lastSeenMs = untilMs - this.#ttlMs;
+    const client = { id, lastSeenMs, isRemounted: false, segments: new Set<MountedSegment>() };
+    this.#byId.set(id, client);
+    return client;
+  }
+
   /** Takes out those not heard of for the time to live. */
   takeExpired(nowMs: number): Client[] {
     const expired = [...this.#byId.values()].filter(

@@ -21,6 +21,14 @@ export interface CoreOptions {
   readonly segmentCountMax: number;
   readonly clientCountMax: number;
   readonly keyLengthMax: number;
+  /** A client that was known from before and is not heard for so long is dead. */
+  readonly unheardTtlMs: number;
+  /**
+   * How long a segment that comes back, and that this master does not have, takes no objects: another
+   * master, or this one before it gave up the client, may have let others read or write there. A lease
+   * and the longest transfer are over by then.
+   */
+  readonly remountRestMs: number;
   /** Whether the tenants that callers name are told apart; otherwise there is one. */
   readonly isMultiTenant: boolean;
   /** Where clients keep files of objects that all of them can read; empty: they keep none. */
@@ -42,6 +50,8 @@ export const defaultCoreOptions: CoreOptions = {
   segmentCountMax: 16_384,
   clientCountMax: 16_384,
   keyLengthMax: 4_096,
+  unheardTtlMs: 30_000,
+  remountRestMs: 15_000,
   isMultiTenant: false,
   sharedDirectory: '',
 };

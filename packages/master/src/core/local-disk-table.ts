@@ -1,17 +1,34 @@
 import { assert } from '@tsukimi/base';
 import type { Uuid } from '@tsukimi/wire';
+import type { ChangeLog } from './change-log.ts';
 import type { LocalDiskReplica } from './replica.ts';
 
 /** A client's own disk that holds objects, as far as that client has told. */
 export interface LocalDisk {
+  /** Given to each registration once, counted from 1. */
+  readonly number: number;
   readonly owner: Uuid;
   readonly replicas: Set<LocalDiskReplica>;
   usedByteCount: number;
+  /** Whether its client is to be heard first: until then nobody is sent there. */
+  isAway: boolean;
 }
 
 /** The disks that clients registered; each client has one at most. */
 export class LocalDiskTable {
   readonly #byOwner = new Map<Uuid, LocalDisk>();
+  readonly #changes: ChangeLog | null;
+  #awayCount = 0;
+  #nextNumber = 1;
+
+  constructor(changes: ChangeLog | null) {
+    this.#changes = changes;
+  }
+
+  /** How many wait for their client. */
+  get awayCount(): number {
+    return this.#awayCount;
+  }
 
   get(owner: Uuid): LocalDisk | undefined {
     return this.#byOwner.get(owner);
@@ -25,15 +42,30 @@ export class LocalDiskTable {
   mount(owner: Uuid): LocalDisk {
     let disk = this.#byOwner.get(owner);
     if (disk === undefined) {
-      disk = { owner, replicas: new Set(), usedByteCount: 0 };
-      this.#byOwner.set(owner, disk);
+      disk = this.restore(owner, this.#nextNumber);
+      this.#changes?.diskMounted({ number: disk.number, owner });
     }
+    if (disk.isAway) this.#awayCount -= 1;
+    disk.isAway = false;
+    for (const { object } of disk.replicas) if (object !== null) object.answer = null;
+    return disk;
+  }
+
+  /** A disk that its client had registered with another process. */
+  restore(owner: Uuid, number: number): LocalDisk {
+    const replicas = new Set<LocalDiskReplica>();
+    const disk = { number, owner, replicas, usedByteCount: 0, isAway: true };
+    this.#byOwner.set(owner, disk);
+    this.#awayCount += 1;
+    this.#nextNumber = Math.max(this.#nextNumber, number + 1);
     return disk;
   }
 
   /** Forgets a disk; what it holds is the caller's business. */
   unmount(disk: LocalDisk): void {
     assert(this.#byOwner.delete(disk.owner), 'an unmounted disk was mounted');
+    if (disk.isAway) this.#awayCount -= 1;
+    this.#changes?.diskUnmounted(disk.number);
   }
 
   add(replica: LocalDiskReplica): void {

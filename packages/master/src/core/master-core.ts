@@ -8,6 +8,7 @@ import type {
   Uuid,
 } from '@tsukimi/wire';
 import { answerFor, done, failed } from './answers.ts';
+import type { ChangeLog, CoreImage } from './change-log.ts';
 import { ClientTable } from './client-table.ts';
 import type { CoreOptions } from './core-options.ts';
 import { Counters } from './counters.ts';
@@ -15,6 +16,8 @@ import { Evictor } from './evictor.ts';
 import { LocalDiskTable } from './local-disk-table.ts';
 import { ObjectTable } from './object-table.ts';
 import { ObjectWriter } from './object-writer.ts';
+import { isReadable } from './replica.ts';
+import { imageOfTables, restore } from './restore.ts';
 import { type ExpiredClient, SegmentRules } from './segment-rules.ts';
 import { type MountedSegment, SegmentTable } from './segment-table.ts';
 import type { StoredObject } from './stored-object.ts';
@@ -31,6 +34,8 @@ export interface MasterCoreOptions extends CoreOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly matchKeys: KeyMatcher;
+  /** Told of all that is to outlive this process; null: nothing is. */
+  readonly changes: ChangeLog | null;
 }
 
 /** What a sweep found to do. */
@@ -67,7 +72,7 @@ export class MasterCore {
   readonly #clock: Clock;
   readonly #clients: ClientTable;
   readonly #segments: SegmentTable;
-  readonly #disks = new LocalDiskTable();
+  readonly #disks: LocalDiskTable;
   readonly #objects: ObjectTable;
   readonly #evictor: Evictor;
   readonly #writer: ObjectWriter;
@@ -77,8 +82,10 @@ export class MasterCore {
     this.#options = options;
     this.#clock = options.clock;
     this.#clients = new ClientTable(options.clientTtlMs, options.clientCountMax);
-    this.#segments = new SegmentTable(options.allocationStrategy, options.random);
-    this.#objects = new ObjectTable(this.#segments, this.#disks, options);
+    const { changes } = options;
+    this.#segments = new SegmentTable(options.allocationStrategy, options.random, changes);
+    this.#disks = new LocalDiskTable(changes);
+    this.#objects = new ObjectTable(this.#segments, this.#disks, options, changes);
     this.#evictor = new Evictor(options, this.#segments, this.#objects, this.counters);
     this.#writer = new ObjectWriter(
       options,
@@ -88,6 +95,22 @@ export class MasterCore {
       this.counters,
     );
     this.#segmentRules = new SegmentRules(options, this.#clients, this.#segments, this.#objects);
+  }
+
+  /** Goes on where another core stopped; only before anything else happens to this one. */
+  restore(image: CoreImage): void {
+    const tables = {
+      clients: this.#clients,
+      segments: this.#segments,
+      disks: this.#disks,
+      objects: this.#objects,
+    };
+    restore(image, tables, this.#options, this.#clock.monotonicMs());
+  }
+
+  /** What is to outlive this process, as it is while somebody walks through it. */
+  image(): CoreImage {
+    return imageOfTables(this.#segments, this.#disks, this.#objects);
   }
 
   get objectCount(): number {
@@ -133,7 +156,7 @@ export class MasterCore {
   /** Whether the object can be read; if so, nobody removes or evicts it for the lease's time. */
   exist(key: string, tenant = defaultTenant): boolean {
     const object = this.#objects.get(key, tenant);
-    if (object === undefined || this.#objects.isUnfinished(object)) return false;
+    if (object === undefined || !this.#isReadable(object)) return false;
     this.#objects.lease(object, this.#clock.monotonicMs());
     return true;
   }
@@ -143,7 +166,7 @@ export class MasterCore {
     this.counters.lookups += 1;
     const object = this.#objects.get(key, tenant);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
-    if (this.#objects.isUnfinished(object)) return failed('REPLICA_IS_NOT_READY');
+    if (!this.#isReadable(object)) return failed('REPLICA_IS_NOT_READY');
     this.#objects.lease(object, this.#clock.monotonicMs());
     const answer = answerFor(object, this.#options.leaseTtlMs);
     if (answer.replicas[0]?.location.kind === 'memory') {
@@ -159,7 +182,7 @@ export class MasterCore {
   /** Where it lies, without a lease and without counting; null when it cannot be read. */
   peek(key: string, tenant = defaultTenant): readonly ReplicaDescriptor[] | null {
     const object = this.#objects.get(key, tenant);
-    if (object === undefined || this.#objects.isUnfinished(object)) return null;
+    if (object === undefined || !this.#isReadable(object)) return null;
     return answerFor(object, this.#options.leaseTtlMs).replicas;
   }
 
@@ -169,7 +192,7 @@ export class MasterCore {
   ): Expected<(readonly [string, readonly ReplicaDescriptor[]])[]> {
     const objects = this.#matching(pattern, tenant);
     if (objects === null) return failed('INVALID_PARAMS');
-    const readable = objects.filter((object) => !this.#objects.isUnfinished(object));
+    const readable = objects.filter((object) => this.#isReadable(object));
     if (readable.length > matchCountMax) return failed('BUFFER_OVERFLOW');
     const nowMs = this.#clock.monotonicMs();
     const found = readable.map((object) => {
@@ -337,6 +360,7 @@ export class MasterCore {
       reclaimedWriteCount += this.#writer.reclaimFrom(expired, nowMs);
     }
     this.counters.released += this.#objects.releaseDue(nowMs);
+    this.#segments.endRests(nowMs);
     const unmountedSegmentCount = this.#segmentRules.unmountDue(nowMs);
     return { expiredClients, reclaimedWriteCount, unmountedSegmentCount };
   }
@@ -360,6 +384,13 @@ export class MasterCore {
     this.#objects.checkInvariants(this.#clock.monotonicMs());
     assert(this.#objects.count <= this.#options.objectCountMax, 'objects are not too many');
     assert(this.#segments.count <= this.#options.segmentCountMax, 'segments are not too many');
+  }
+
+  /** Whether there is a copy that readers may be sent to. */
+  #isReadable(object: StoredObject): boolean {
+    if (this.#objects.isUnfinished(object)) return false;
+    if (this.#segments.awayCount + this.#disks.awayCount === 0) return true;
+    return object.replicas.some(isReadable);
   }
 
   #matching(pattern: string, tenant: string): StoredObject[] | null {

@@ -1,5 +1,6 @@
 import { assert } from '@tsukimi/base';
 import type { Uuid } from '@tsukimi/wire';
+import { type AsideImage, type ChangeLog, imageOf, type ObjectImage } from './change-log.ts';
 import { DueHeap } from './due-heap.ts';
 import { EvictionOrder } from './eviction-order.ts';
 import type { LocalDiskTable } from './local-disk-table.ts';
@@ -37,6 +38,7 @@ export class ObjectTable {
   readonly #disks: LocalDiskTable;
   readonly #leaseTtlMs: number;
   readonly #putReleaseTimeoutMs: number;
+  readonly #changes: ChangeLog | null;
   readonly #unfinished = new ObjectList();
   readonly #trailing = new DueHeap<TrailingWrite>();
   readonly #setAside = new DueHeap<MemoryReplica>();
@@ -53,7 +55,9 @@ export class ObjectTable {
       readonly putReleaseTimeoutMs: number;
       readonly isMultiTenant: boolean;
     },
+    changes: ChangeLog | null,
   ) {
+    this.#changes = changes;
     this.#segments = segments;
     this.#disks = disks;
     this.#leaseTtlMs = options.leaseTtlMs;
@@ -123,6 +127,35 @@ export class ObjectTable {
 
   /** A write begins: the key exists, and cannot be read. */
   begin(fields: NewObject, nowMs: number): StoredObject {
+    const object = this.#add(fields, nowMs);
+    this.#await(object, nowMs);
+    this.#changes?.stored(imageOf(object));
+    return object;
+  }
+
+  /** An object of another process. Whoever had a lease on it there has one here. */
+  restore(image: ObjectImage, replicas: Replica[], nowMs: number): void {
+    const object = this.#add({ ...image, replicas }, nowMs);
+    object.checksum = image.checksum;
+    for (const replica of replicas) if (replica.kind === 'localDisk') this.#disks.add(replica);
+    this.#holds(object, heldBy(replicas));
+    if (object.held === 0) {
+      this.#await(object, nowMs);
+      return;
+    }
+    this.order.add(object, nowMs);
+    if (!replicas.every(({ isComplete }) => isComplete)) this.#trail(object);
+    this.lease(object, nowMs);
+  }
+
+  /** Bytes that another process had set aside. */
+  restoreAside(replica: MemoryReplica, dueMs: number): void {
+    replica.dueMs = dueMs;
+    this.#setAside.insert(replica);
+    this.#setAsideByteCount += replica.block.byteCount;
+  }
+
+  #add(fields: NewObject, nowMs: number): StoredObject {
     const tenant = this.tenants.open(fields.tenant);
     assert(tenant.objects.get(fields.key) === undefined, 'a key has one object');
     const object = new StoredObject(tenant, fields, nowMs, groupOf(tenant, fields.groupId));
@@ -130,7 +163,6 @@ export class ObjectTable {
     this.#count += 1;
     object.group?.members.add(object);
     for (const replica of object.replicas) replica.object = object;
-    this.#await(object, nowMs);
     return object;
   }
 
@@ -144,15 +176,17 @@ export class ObjectTable {
     object.leaseUntilMs = Math.max(object.leaseUntilMs, nowMs);
     object.answer = null;
     this.#holds(object, heldBy(object.replicas));
-    if (object.held === 0) return;
-    if (this.isUnfinished(object)) {
-      this.#unfinished.remove(object);
-      this.order.add(object, nowMs);
-      if (!isComplete) this.#trail(object);
-    } else {
-      this.order.changed(object, nowMs);
-      if (isComplete) this.#untrail(object);
+    if (object.held !== 0) {
+      if (this.isUnfinished(object)) {
+        this.#unfinished.remove(object);
+        this.order.add(object, nowMs);
+        if (!isComplete) this.#trail(object);
+      } else {
+        this.order.changed(object, nowMs);
+        if (isComplete) this.#untrail(object);
+      }
     }
+    this.#changes?.stored(imageOf(object));
   }
 
   /** Another write into the same bytes begins. */
@@ -165,6 +199,7 @@ export class ObjectTable {
     object.softPinTtlMs = softPinTtlMs;
     object.answer = null;
     this.#await(object, nowMs);
+    this.#changes?.stored(imageOf(object));
   }
 
   /** Adds a copy to an object that can be read. */
@@ -181,6 +216,17 @@ export class ObjectTable {
     object.answer = null;
     this.#holds(object, heldBy(object.replicas));
     if (!this.isUnfinished(object)) this.order.changed(object, nowMs);
+    this.#changes?.stored(imageOf(object));
+  }
+
+  *images(): IterableIterator<ObjectImage> {
+    for (const object of this.all()) yield imageOf(object);
+  }
+
+  *asideImages(): IterableIterator<AsideImage> {
+    for (const { id, segment, block } of this.#setAside) {
+      yield { id, mount: segment.number, offset: block.offset, byteCount: block.byteCount };
+    }
   }
 
   /** Keeps the object from removal and eviction for the lease's time to live. */
@@ -246,6 +292,7 @@ export class ObjectTable {
       if (replica === null) return count;
       this.#setAsideByteCount -= replica.block.byteCount;
       this.#segments.release(replica);
+      this.#changes?.released(replica.id);
       count += 1;
     }
   }
@@ -293,14 +340,17 @@ export class ObjectTable {
       if (object.replicas.every(({ isComplete }) => isComplete)) this.#untrail(object);
       this.order.changed(object, nowMs);
     } else if (isWritten && object.replicas.length > 0) {
-      if (this.isUnfinished(object)) return;
-      this.#untrail(object);
-      this.order.remove(object);
-      object.rankMs = object.startedMs;
-      this.#unfinished.insertByRank(object);
+      if (!this.isUnfinished(object)) {
+        this.#untrail(object);
+        this.order.remove(object);
+        object.rankMs = object.startedMs;
+        this.#unfinished.insertByRank(object);
+      }
     } else {
       this.eraseLater(object, nowMs + this.#putReleaseTimeoutMs);
+      return;
     }
+    this.#changes?.stored(imageOf(object));
   }
 
   #holds(object: StoredObject, held: number): void {
@@ -323,18 +373,21 @@ export class ObjectTable {
       return;
     }
     replica.object = null;
-    replica.dueMs = dueMs;
-    this.#setAside.insert(replica);
-    this.#setAsideByteCount += replica.block.byteCount;
+    this.restoreAside(replica, dueMs);
+    const { id, segment, block } = replica;
+    const { offset, byteCount } = block;
+    this.#changes?.setAside({ id, mount: segment.number, offset, byteCount });
   }
 
   #takeFromAside(replica: MemoryReplica): void {
     this.#setAside.remove(replica);
     this.#setAsideByteCount -= replica.block.byteCount;
+    this.#changes?.released(replica.id);
   }
 
   #forget(object: StoredObject): void {
     const { tenant, group } = object;
+    this.#changes?.gone(tenant.id, object.key);
     tenant.objects.remove(object.key);
     this.#count -= 1;
     if (this.isUnfinished(object)) this.#unfinished.remove(object);

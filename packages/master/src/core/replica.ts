@@ -53,6 +53,19 @@ export function isOfType(replica: Replica, type: number): boolean {
   }
 }
 
+/** Whether readers may be sent there: it is written, and whoever holds it has been heard. */
+export function isReadable(replica: Replica): boolean {
+  if (!replica.isComplete) return false;
+  switch (replica.kind) {
+    case 'memory':
+      return !replica.segment.isAway;
+    case 'disk':
+      return true;
+    case 'localDisk':
+      return !replica.disk.isAway;
+  }
+}
+
 /** Memory that eviction may take now. */
 export function isEvictable(replica: Replica): replica is MemoryReplica {
   return replica.kind === 'memory' && replica.isComplete && replica.busyCount === 0;

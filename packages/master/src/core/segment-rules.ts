@@ -40,8 +40,10 @@ export class SegmentRules {
 
   mount(segment: Segment, clientId: Uuid, nowMs: number): Expected<undefined> {
     if (!isMountable(segment)) return failed('INVALID_PARAMS');
+    this.#forgetUnlike(segment, clientId, nowMs);
     const present = this.#segments.get(segment.id);
     if (present !== undefined) {
+      this.#segments.heard(present);
       return present.status === SegmentStatus.OK ? done : failed('UNAVAILABLE_IN_CURRENT_STATUS');
     }
     if (this.#segments.count >= this.#options.segmentCountMax) return failed('NO_AVAILABLE_HANDLE');
@@ -55,6 +57,7 @@ export class SegmentRules {
   remount(segments: readonly Segment[], clientId: Uuid, nowMs: number): Expected<undefined> {
     const missing = new Map<Uuid, Segment>();
     for (const segment of segments) {
+      if (isMountable(segment)) this.#forgetUnlike(segment, clientId, nowMs);
       const present = this.#segments.get(segment.id);
       if (present === undefined) missing.set(segment.id, segment);
       else if (present.owner !== clientId || !isSame(present.descriptor, segment)) {
@@ -70,9 +73,26 @@ export class SegmentRules {
     }
     const client = this.#clients.seen(clientId, nowMs);
     if (client === null) return failed('NO_AVAILABLE_HANDLE');
-    for (const segment of missing.values()) this.#mount(segment, client);
+    const named = new Set(segments.map(({ id }) => id));
+    for (const segment of [...client.segments]) {
+      if (named.has(segment.descriptor.id)) this.#segments.heard(segment);
+      // What the client does not have any more is gone.
+      else if (segment.isAway) this.#unmount(segment, nowMs);
+    }
+    for (const segment of missing.values()) {
+      const mounted = this.#mount(segment, client);
+      this.#segments.restUntil(mounted, nowMs + this.#options.remountRestMs);
+    }
     client.isRemounted = true;
     return done;
+  }
+
+  /** What another process had under this id was other memory: what lay there is gone. */
+  #forgetUnlike(segment: Segment, clientId: Uuid, nowMs: number): void {
+    const present = this.#segments.get(segment.id);
+    if (present?.isAway !== true) return;
+    if (present.owner === clientId && isSame(present.descriptor, segment)) return;
+    this.#unmount(present, nowMs);
   }
 
   /** Gives the owner if it has nothing mounted any more: null otherwise. Unknown segments are no error. */
@@ -121,8 +141,10 @@ export class SegmentRules {
     return segment === undefined ? failed('SEGMENT_NOT_FOUND') : { ok: segment.status };
   }
 
-  #mount(segment: Segment, client: Client): void {
-    client.segments.add(this.#segments.mount(segment, client.id));
+  #mount(segment: Segment, client: Client): MountedSegment {
+    const mounted = this.#segments.mount(segment, client.id);
+    client.segments.add(mounted);
+    return mounted;
   }
 
   #unmount(segment: MountedSegment, nowMs: number): void {

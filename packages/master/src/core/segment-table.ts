@@ -1,6 +1,7 @@
 import { assert, below, type Random, SeededRandom } from '@tsukimi/base';
 import { type Segment, SegmentStatus, type Uuid } from '@tsukimi/wire';
-import { OffsetAllocator } from './allocator.ts';
+import { type Block, OffsetAllocator } from './allocator.ts';
+import type { ChangeLog, MountImage } from './change-log.ts';
 import { type Due, DueHeap } from './due-heap.ts';
 import type { MemoryReplica } from './replica.ts';
 
@@ -9,12 +10,22 @@ export type AllocationStrategy = (typeof allocationStrategies)[number];
 
 /** A client's memory that holds objects. Due when it is being unmounted gracefully. */
 export interface MountedSegment extends Due {
+  /** Given to each mount once, counted from 1. */
+  readonly number: number;
   readonly descriptor: Segment;
   readonly owner: Uuid;
   readonly allocator: OffsetAllocator<MemoryReplica>;
   status: typeof SegmentStatus.OK | typeof SegmentStatus.GRACEFULLY_UNMOUNTING;
+  /** Whether its client is to be heard first: until then nobody is sent there. */
+  isAway: boolean;
+  /** Until when somebody may still touch bytes of it that we know nothing of; null: nobody does. */
+  rest: Rest | null;
   /** The allocation that last looked at it, so that each looks once. */
   visit: number;
+}
+
+interface Rest extends Due {
+  readonly segment: MountedSegment;
 }
 
 export interface Placement {
@@ -31,16 +42,21 @@ export class SegmentTable {
   readonly #byId = new Map<Uuid, MountedSegment>();
   readonly #byName = new Map<string, MountedSegment[]>();
   readonly #unmounting = new DueHeap<MountedSegment>();
+  readonly #resting = new DueHeap<Rest>();
+  readonly #changes: ChangeLog | null;
   /** Those that take new objects. */
   #open: MountedSegment[] = [];
   #capacityByteCount = 0;
   #usedByteCount = 0;
   #largestByteCount = 0;
+  #awayCount = 0;
   #nextReplicaId = 1;
+  #nextNumber = 1;
   #visit = 0;
 
-  constructor(strategy: AllocationStrategy, random: Random) {
+  constructor(strategy: AllocationStrategy, random: Random, changes: ChangeLog | null) {
     this.#strategy = strategy;
+    this.#changes = changes;
     this.#chance = new SeededRandom(random.uint32());
   }
 
@@ -56,9 +72,19 @@ export class SegmentTable {
     return this.#usedByteCount;
   }
 
+  /** Larger than every number and id given so far. */
+  get nextNumber(): number {
+    return Math.max(this.#nextNumber, this.#nextReplicaId);
+  }
+
   /** How many take new objects. */
   get openCount(): number {
     return this.#open.length;
+  }
+
+  /** How many wait for their client. */
+  get awayCount(): number {
+    return this.#awayCount;
   }
 
   /** The size of the largest that takes new objects: nothing longer will ever fit. */
@@ -79,12 +105,62 @@ export class SegmentTable {
   }
 
   mount(descriptor: Segment, owner: Uuid): MountedSegment {
+    const segment = this.#add(descriptor, owner, this.#nextNumber);
+    this.#changes?.mounted(imageOfMount(segment));
+    return segment;
+  }
+
+  /** A segment that another process had mounted, and whose client we have not heard. */
+  restore(descriptor: Segment, owner: Uuid, number: number): MountedSegment {
+    const segment = this.#add(descriptor, owner, number);
+    segment.isAway = true;
+    this.#awayCount += 1;
+    this.#openChanged();
+    return segment;
+  }
+
+  /** From here on, numbers and ids are larger than those another process gave. */
+  countFrom(nextNumber: number): void {
+    this.#nextNumber = nextNumber;
+    this.#nextReplicaId = nextNumber;
+  }
+
+  /** The client is there: its segment is used again. */
+  heard(segment: MountedSegment): void {
+    if (!segment.isAway) return;
+    segment.isAway = false;
+    this.#awayCount -= 1;
+    this.#openChanged();
+    for (const { object } of segment.allocator.holders()) if (object !== null) object.answer = null;
+  }
+
+  /** Takes no new objects until `dueMs`. */
+  restUntil(segment: MountedSegment, dueMs: number): void {
+    segment.rest = { segment, dueMs, heapIndex: -1 };
+    this.#resting.insert(segment.rest);
+    this.#openChanged();
+  }
+
+  /** Segments that rested long enough take objects again. */
+  endRests(nowMs: number): void {
+    for (;;) {
+      const rest = this.#resting.takeDue(nowMs);
+      if (rest === null) return;
+      rest.segment.rest = null;
+      this.#openChanged();
+    }
+  }
+
+  #add(descriptor: Segment, owner: Uuid, number: number): MountedSegment {
     assert(!this.#byId.has(descriptor.id), 'a segment is mounted once');
     const segment: MountedSegment = {
       descriptor,
       owner,
       allocator: new OffsetAllocator(descriptor.size),
+      number,
       status: SegmentStatus.OK,
+      isAway: false,
+      rest: null,
       visit: 0,
       dueMs: 0,
       heapIndex: -1,
@@ -94,6 +170,7 @@ export class SegmentTable {
     if (namesakes === undefined) this.#byName.set(descriptor.name, [segment]);
     else namesakes.push(segment);
     this.#capacityByteCount += descriptor.size;
+    this.#nextNumber = Math.max(this.#nextNumber, number + 1);
     this.#openChanged();
     return segment;
   }
@@ -105,6 +182,7 @@ export class SegmentTable {
     segment.dueMs = dueMs;
     this.#unmounting.insert(segment);
     this.#openChanged();
+    this.#changes?.mounted(imageOfMount(segment));
   }
 
   /** A segment whose grace period is over, still mounted. */
@@ -120,6 +198,9 @@ export class SegmentTable {
     if (namesakes.length === 0) this.#byName.delete(name);
     else this.#byName.set(name, namesakes);
     if (segment.heapIndex !== -1) this.#unmounting.remove(segment);
+    if (segment.rest !== null) this.#resting.remove(segment.rest);
+    if (segment.isAway) this.#awayCount -= 1;
+    this.#changes?.unmounted(segment.number);
     this.#capacityByteCount -= size;
     this.#usedByteCount -= segment.allocator.usedByteCount;
     this.#openChanged();
@@ -133,7 +214,7 @@ export class SegmentTable {
     for (const name of placement.preferredSegments) {
       for (const segment of this.named(name)) {
         if (replicas.length >= placement.replicaCount) return replicas;
-        if (segment.status === SegmentStatus.OK) this.#tryIn(segment, byteCount, replicas);
+        if (isOpen(segment)) this.#tryIn(segment, byteCount, replicas);
       }
     }
     const open = this.#inOrder(placement);
@@ -151,6 +232,12 @@ export class SegmentTable {
     return this.#nextReplicaId++;
   }
 
+  /** A replica that another process had placed; null when its bytes are not free. */
+  place(segment: MountedSegment, offset: number, byteCount: number, id: number) {
+    const block = segment.allocator.allocateAt(offset, byteCount);
+    return block === null ? null : this.#replicaIn(segment, block, id);
+  }
+
   /** Returns a replica's bytes to its segment. */
   release(replica: MemoryReplica): void {
     this.#usedByteCount -= replica.block.byteCount;
@@ -161,15 +248,20 @@ export class SegmentTable {
     let capacityByteCount = 0;
     let usedByteCount = 0;
     let openCount = 0;
+    let awayCount = 0;
     for (const segment of this.#byId.values()) {
       segment.allocator.checkInvariants();
       capacityByteCount += segment.allocator.capacity;
       usedByteCount += segment.allocator.usedByteCount;
-      if (segment.status === SegmentStatus.OK) openCount += 1;
-      else assert(segment.heapIndex !== -1, 'a closed segment is going to be unmounted');
+      if (isOpen(segment)) openCount += 1;
+      if (segment.isAway) awayCount += 1;
+      if (segment.status !== SegmentStatus.OK)
+        assert(segment.heapIndex !== -1, 'a closed segment is going to be unmounted');
       assert(this.named(segment.descriptor.name).includes(segment), 'a segment has its name');
     }
     this.#unmounting.checkInvariants();
+    this.#resting.checkInvariants();
+    assert(awayCount === this.#awayCount, 'segments that wait for their client are counted');
     assert(capacityByteCount === this.#capacityByteCount, 'capacity is the sum of the segments');
     assert(usedByteCount === this.#usedByteCount, 'used bytes are the sum of the segments');
     assert(openCount === this.#open.length, 'open segments are known');
@@ -180,7 +272,10 @@ export class SegmentTable {
     segment.visit = this.#visit;
     const block = segment.allocator.allocate(byteCount);
     if (block === null) return;
-    const id = this.nextReplicaId();
+    replicas.push(this.#replicaIn(segment, block, this.nextReplicaId()));
+  }
+
+  #replicaIn(segment: MountedSegment, block: Block<MemoryReplica>, id: number): MemoryReplica {
     const replica: MemoryReplica = {
       kind: 'memory',
       id,
@@ -193,8 +288,8 @@ export class SegmentTable {
       heapIndex: -1,
     };
     block.holder = replica;
-    this.#usedByteCount += byteCount;
-    replicas.push(replica);
+    this.#usedByteCount += block.byteCount;
+    return replica;
   }
 
   #inOrder({ hostId }: Placement): readonly MountedSegment[] {
@@ -209,13 +304,26 @@ export class SegmentTable {
     return [...rotated.filter(isLocal), ...rotated.filter((segment) => !isLocal(segment))];
   }
 
+  images(): MountImage[] {
+    return [...this.#byId.values()].map(imageOfMount);
+  }
+
   #openChanged(): void {
-    this.#open = [...this.#byId.values()].filter(({ status }) => status === SegmentStatus.OK);
+    this.#open = [...this.#byId.values()].filter(isOpen);
     this.#largestByteCount = this.#open.reduce(
       (largest, { descriptor }) => Math.max(largest, descriptor.size),
       0,
     );
   }
+}
+
+function imageOfMount({ number, descriptor, owner, status }: MountedSegment): MountImage {
+  return { number, segment: descriptor, owner, isClosing: status !== SegmentStatus.OK };
+}
+
+/** Whether it takes new objects. */
+function isOpen({ status, isAway, rest }: MountedSegment): boolean {
+  return status === SegmentStatus.OK && !isAway && rest === null;
 }
 
 function usedRatio({ allocator }: MountedSegment): number {

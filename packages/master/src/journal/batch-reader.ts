@@ -94,7 +94,11 @@ export class BatchReader {
       if (bytes === null) break;
       for (let found = bytes.indexOf(batchMagic); found !== -1; ) {
         const head = this.#headAt(at + found);
-        if (head !== null && head.sequence >= (this.#nextSequence ?? 0) && found + at > this.#offset) {
+        if (
+          head !== null &&
+          head.sequence >= (this.#nextSequence ?? 0) &&
+          found + at > this.#offset
+        ) {
           throw damaged(this.path, this.#offset);
         }
         found = bytes.indexOf(batchMagic, found + 1);

@@ -1,5 +1,5 @@
-import { type Batch, BatchReader, damaged } from './batch-reader.ts';
 import { BatchType } from './batch.ts';
+import { type Batch, BatchReader, damaged } from './batch-reader.ts';
 import type { JournalDirectory } from './journal-directory.ts';
 import { JournalImage } from './journal-image.ts';
 import { replay } from './record.ts';
@@ -71,7 +71,10 @@ export class JournalFollower {
     const tornByteCount = this.#reader?.tornByteCount() ?? 0;
     const start = this.#start;
     const last = start === null ? null : { start, isClosed: this.#isClosed };
-    const { logs, snapshots } = { logs: this.#directory.logs(), snapshots: this.#directory.snapshots() };
+    const { logs, snapshots } = {
+      logs: this.#directory.logs(),
+      snapshots: this.#directory.snapshots(),
+    };
     this.close();
     return {
       image: this.#image,
@@ -92,7 +95,9 @@ export class JournalFollower {
   #begin(): boolean {
     const snapshot = this.#directory.snapshots().at(-1) ?? 0;
     const logs = this.#directory.logs();
-    const first = logs.findLast((generation) => generation >= snapshot && this.#isFirst(generation));
+    const first = logs.findLast(
+      (generation) => generation >= snapshot && this.#isFirst(generation),
+    );
     if (first === undefined && snapshot === 0) return false;
     for (let next = first ?? snapshot; next < (logs.at(-1) ?? 0); next += 1) {
       if (!this.#directory.hasLog(next)) throw damaged(this.#directory.logPath(next), 0);
