@@ -112,6 +112,7 @@ function coreOptionsOf(options: MasterOptions): CoreOptions {
     evictionRatio: options.evictionRatio,
     evictionHighWatermark: options.evictionHighWatermarkRatio,
     allocationStrategy: options.allocationStrategy,
+    remountRestMs: options.remountRestSec * 1e3,
     objectCountMax: options.objectCountMax,
     segmentCountMax: options.segmentCountMax,
     clientCountMax: options.clientCountMax,

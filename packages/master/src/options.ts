@@ -93,6 +93,13 @@ const activeOptions = {
     schema: z.enum(allocationStrategies).default('random'),
     doc: `Where new objects go: ${allocationStrategies.join(', ')}.`,
   },
+  remountRestSec: {
+    schema: z.coerce
+      .number()
+      .nonnegative()
+      .default(defaultCoreOptions.remountRestMs / 1e3),
+    doc: 'Seconds in which nothing is put into a segment that comes back and is unknown here: somebody may still be at what another master had put there.',
+  },
   objectCountMax: {
     schema: count.default(defaultCoreOptions.objectCountMax),
     doc: 'Objects at most; the next put evicts.',

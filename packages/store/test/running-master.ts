@@ -9,7 +9,13 @@ export interface RunningMaster {
 
 /** A real master on loopback; port 0 picks a free one. */
 export async function startMaster(port: number, flags: string[] = []): Promise<RunningMaster> {
-  const argv = ['--host=127.0.0.1', `--port=${port}`, '--metrics-port=0', ...flags];
+  const argv = [
+    '--host=127.0.0.1',
+    `--port=${port}`,
+    '--metrics-port=0',
+    '--remount-rest-sec=0',
+    ...flags,
+  ];
   const options = loadOptions(masterOptions, { argv, env: {} });
   const ports = { clock: new SystemClock(), random: new SeededRandom(3), logger: silentLogger };
   const { services, core, rpc } = assembleMaster(options, ports);

@@ -81,7 +81,8 @@ export class SegmentRules {
     }
     for (const segment of missing.values()) {
       const mounted = this.#mount(segment, client);
-      this.#segments.restUntil(mounted, nowMs + this.#options.remountRestMs);
+      const { remountRestMs } = this.#options;
+      if (remountRestMs > 0) this.#segments.restUntil(mounted, nowMs + remountRestMs);
     }
     client.isRemounted = true;
     return done;

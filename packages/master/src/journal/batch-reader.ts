@@ -92,7 +92,7 @@ export class BatchReader {
     while (at < end) {
       const bytes = this.#bytesAt(at, Math.min(windowByteCount, end - at));
       if (bytes === null) break;
-      for (let found = bytes.indexOf(batchMagic); found !== -1; ) {
+      for (let found = bytes.indexOf(batchMagic, 0, 'latin1'); found !== -1; ) {
         const head = this.#headAt(at + found);
         if (
           head !== null &&
@@ -101,7 +101,7 @@ export class BatchReader {
         ) {
           throw damaged(this.path, this.#offset);
         }
-        found = bytes.indexOf(batchMagic, found + 1);
+        found = bytes.indexOf(batchMagic, found + 1, 'latin1');
       }
       // A magic may lie across the border.
       at += Math.max(1, bytes.length - batchMagic.length + 1);

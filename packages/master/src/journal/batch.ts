@@ -15,9 +15,9 @@ export const batchHeadByteCount = 28;
 /** Batches are cut at about a quarter of this; whatever claims more is damaged. */
 export const payloadByteCountMax = 16 * 2 ** 20;
 
-const fileMagic = Buffer.from('TSUKIJNL', 'latin1');
+const fileMagic = 'TSUKIJNL';
 const version = 1;
-export const batchMagic = Buffer.from('TSKB', 'latin1');
+export const batchMagic = 'TSKB';
 
 export const FileKind = { LOG: 1, SNAPSHOT: 2 } as const;
 export type FileKind = (typeof FileKind)[keyof typeof FileKind];
@@ -41,7 +41,7 @@ export interface BatchHead {
 
 export function encodeFileHead({ kind, tag, generation }: FileHead): Buffer {
   const head = Buffer.alloc(fileHeadByteCount);
-  fileMagic.copy(head);
+  head.write(fileMagic, 'latin1');
   head.writeUInt16LE(version, 8);
   head.writeUInt16LE(kind, 10);
   head.writeUInt32LE(tag, 12);
@@ -52,7 +52,7 @@ export function encodeFileHead({ kind, tag, generation }: FileHead): Buffer {
 
 /** Null when these bytes are no head of ours. A head of a newer version is an `UNSUPPORTED` fault. */
 export function decodeFileHead(head: Buffer): FileHead | null {
-  if (head.length < fileHeadByteCount || !head.subarray(0, 8).equals(fileMagic)) return null;
+  if (head.length < fileHeadByteCount || head.toString('latin1', 0, 8) !== fileMagic) return null;
   if (head.readUInt32LE(20) !== crc32(head.subarray(0, 20))) return null;
   if (head.readUInt16LE(8) !== version) {
     throw new Fault('UNSUPPORTED', `journal format ${head.readUInt16LE(8)} is not ${version}`);
@@ -64,7 +64,7 @@ export function decodeFileHead(head: Buffer): FileHead | null {
 /** Fills in the head of a batch whose payload stands behind it. */
 export function sealBatch(batch: Buffer, tag: number, sequence: number, type: BatchType): void {
   const payload = batch.subarray(batchHeadByteCount);
-  batchMagic.copy(batch);
+  batch.write(batchMagic, 'latin1');
   batch.writeUInt32LE(payload.length, 4);
   batch.writeUInt32LE(crc32(payload), 8);
   batch.writeBigUInt64LE(BigInt(sequence), 12);
@@ -74,7 +74,8 @@ export function sealBatch(batch: Buffer, tag: number, sequence: number, type: Ba
 
 /** The head at the start of `bytes`; null when there is none. */
 export function readBatchHead(bytes: Buffer, tag: number): BatchHead | null {
-  if (bytes.length < batchHeadByteCount || !bytes.subarray(0, 4).equals(batchMagic)) return null;
+  if (bytes.length < batchHeadByteCount || bytes.toString('latin1', 0, 4) !== batchMagic)
+    return null;
   if (bytes.readUInt32LE(24) !== crc32(bytes.subarray(0, 24), tag)) return null;
   const payloadByteCount = bytes.readUInt32LE(4);
   const sequence = Number(bytes.readBigUInt64LE(12));

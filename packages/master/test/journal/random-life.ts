@@ -10,7 +10,7 @@ export function liveOn(core: MasterCore, clock: FakeClock, random: SeededRandom)
   const key = `k${chance(40)}`;
   const client = 1 + chance(4);
   const segment = segmentOf(client * 10 + chance(2), 500);
-  switch (chance(14)) {
+  switch (chance(15)) {
     case 0:
     case 1:
     case 2: {
@@ -43,11 +43,13 @@ export function liveOn(core: MasterCore, clock: FakeClock, random: SeededRandom)
       core.remountSegments([segment], uuid(client));
       return;
     case 11:
-      if (chance(3) === 0) core.unmountSegment(segment.id, uuid(client));
-      else if (chance(3) === 0) core.unmountSegmentGracefully(segment.id, uuid(client), 2_000);
+      if (chance(2) === 0) core.unmountSegment(segment.id, uuid(client));
       else core.clearReplicas([key], uuid(client), chance(2) === 0 ? '' : segment.name);
       return;
     case 12:
+      core.unmountSegmentGracefully(segment.id, uuid(client), 2_000);
+      return;
+    case 13:
       clock.advance(chance(60) === 0 ? 700_000 : chance(3_000));
       for (let other = 1; other <= 3; other += 1) core.ping(uuid(other));
       core.sweep();
