@@ -17,16 +17,24 @@ export class Housekeeping implements Service {
   readonly #core: MasterCore;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #engineLost: (name: string) => void;
   readonly #ending = new Ending();
   readonly #gracePeriods = new Set<Scheduled>();
   #sweeping: Scheduled | null = null;
   #evicting: Scheduled | null = null;
   #isRunning = false;
 
-  constructor(core: MasterCore, clock: Clock, logger: Logger) {
+  /** `engineLost` hears of the transfer engines whose client has fallen silent. */
+  constructor(
+    core: MasterCore,
+    clock: Clock,
+    logger: Logger,
+    engineLost: (name: string) => void = () => {},
+  ) {
     this.#core = core;
     this.#clock = clock;
     this.#logger = logger;
+    this.#engineLost = engineLost;
   }
 
   start(): Promise<void> {
@@ -75,8 +83,9 @@ export class Housekeeping implements Service {
 
   #sweep(): void {
     const { expiredClients, reclaimedWriteCount, unmountedSegmentCount } = this.#core.sweep();
-    for (const { id, segmentCount } of expiredClients) {
+    for (const { id, segmentCount, engineNames } of expiredClients) {
       this.#logger.warn('master.client-expired', { client: id, segments: segmentCount });
+      for (const name of engineNames) this.#engineLost(name);
     }
     if (reclaimedWriteCount > 0) {
       this.#logger.info('master.unfinished-puts-reclaimed', { puts: reclaimedWriteCount });

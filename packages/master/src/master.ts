@@ -13,17 +13,21 @@ import { RpcServer } from '@tsukimi/rpc';
 import { type MasterProtocol, masterProtocol } from '@tsukimi/wire';
 import { adminApi } from './admin-api.ts';
 import { CallTallies } from './call-tallies.ts';
+import { cleanedMetadata, type Environment } from './cleaned-metadata.ts';
 import { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
 import { MasterCore } from './core/master-core.ts';
 import { masterHandlers } from './handlers.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { matchKeys } from './key-matcher.ts';
+import { MetadataCleaner } from './metadata-cleaner.ts';
 import { type MasterOptions, noticesOf } from './options.ts';
 
 export interface MasterPorts {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** What Mooncake reads there about the metadata server; nothing when absent. */
+  readonly env?: Environment;
 }
 
 export interface Master {
@@ -39,6 +43,8 @@ export interface Master {
 /** Wires the parts of a master together; nothing runs until the services are started. */
 export function assembleMaster(options: MasterOptions, ports: MasterPorts): Master {
   const { clock, random, logger } = ports;
+  const inside = options.enableHttpMetadataServer ? metadataServer(options, ports) : null;
+  const cleaner = metadataCleaner(options, ports, inside);
   const core = new MasterCore({
     ...coreOptionsOf(options),
     clock: new TurnClock(clock),
@@ -47,7 +53,7 @@ export function assembleMaster(options: MasterOptions, ports: MasterPorts): Mast
     changes: null,
   });
   const tallies = new CallTallies();
-  const housekeeping = new Housekeeping(core, clock, logger);
+  const housekeeping = new Housekeeping(core, clock, logger, (name) => cleaner?.engineLost(name));
   const rpc = new RpcServer<MasterProtocol>({
     name: 'master',
     host: options.host,
@@ -71,18 +77,9 @@ export function assembleMaster(options: MasterOptions, ports: MasterPorts): Mast
     listener: (request, response) => void listen(request, response),
     connectionCountMax: 256,
   });
-  const services: Service[] = [housekeeping, rpc, admin];
-  if (options.enableHttpMetadataServer) {
-    const { httpMetadataServerHost, httpMetadataServerPort } = options;
-    services.unshift(
-      new MetadataServer({
-        host: httpMetadataServerHost,
-        port: httpMetadataServerPort,
-        clock,
-        logger,
-      }),
-    );
-  }
+  const services = [inside, cleaner, housekeeping, rpc, admin].filter(
+    (service) => service !== null,
+  );
   return { services, core, rpc, admin, notices: [bindingNotice(options), ...noticesOf(options)] };
 }
 
@@ -91,6 +88,28 @@ export function createMaster(options: MasterOptions, ports: MasterPorts): readon
   const { services, notices } = assembleMaster(options, ports);
   for (const notice of notices) ports.logger.info('master.notice', { notice });
   return services;
+}
+
+function metadataServer(options: MasterOptions, { clock, logger }: MasterPorts): MetadataServer {
+  return new MetadataServer({
+    host: options.httpMetadataServerHost,
+    port: options.httpMetadataServerPort,
+    dataDirectory: options.httpMetadataServerDataDir ?? null,
+    clock,
+    logger,
+  });
+}
+
+function metadataCleaner(
+  options: MasterOptions,
+  { clock, logger, env = {} }: MasterPorts,
+  inside: MetadataServer | null,
+): MetadataCleaner | null {
+  if (!options.enableMetadataCleanupOnTimeout) return null;
+  const given = options.metadataServer;
+  const open = cleanedMetadata({ inside, given, env, ports: { clock, logger } });
+  if (open === null) return null;
+  return new MetadataCleaner({ open, clusterId: options.metadataClusterId, clock, logger });
 }
 
 function bindingNotice(options: MasterOptions): string {

@@ -50,6 +50,25 @@ const activeOptions = {
     schema: host.default('0.0.0.0'),
     doc: 'Address the metadata server listens on.',
   },
+  httpMetadataServerDataDir: {
+    schema: z.string().min(1).optional(),
+    doc: 'Directory for a journal of the metadata server, so that a restart forgets nothing.',
+  },
+  enableMetadataCleanupOnTimeout: {
+    schema: z.union([z.boolean(), z.stringbool()]).default(true),
+    kind: 'flag',
+    doc: 'Removes the metadata of engines that are gone; --noenable_metadata_cleanup_on_timeout leaves it.',
+  },
+  metadataServer: {
+    schema: z.string().min(1).optional(),
+    doc: "The cluster's metadata server to clean, when it is not inside: http://…, etcd://…, redis://…",
+    env: 'MOONCAKE_TE_META_DATA_SERVER',
+  },
+  metadataClusterId: {
+    schema: z.string().default(''),
+    doc: 'What keeps this cluster apart from others in the same metadata server.',
+    env: 'MC_METADATA_CLUSTER_ID',
+  },
   defaultKvLeaseTtl: {
     schema: duration.default(defaultCoreOptions.leaseTtlMs),
     doc: 'How long a read keeps an object from removal and eviction: milliseconds, or 10s, 5m, 1h.',
@@ -146,7 +165,7 @@ const withoutEffect = {
     kv_events_block_size kv_events_dp_rank kv_events_queue_capacity
     mmap_arena_pool_size v vmodule minloglevel stderrthreshold log_dir max_log_size logbuflevel logbufsecs`,
   flag: `
-    enable_gc rpc_enable_tcp_no_delay enable_metric_reporting enable_metadata_cleanup_on_timeout
+    enable_gc rpc_enable_tcp_no_delay enable_metric_reporting
     enable_disk_eviction enable_ha enable_oplog enable_offload offload_on_evict offload_force_evict
     promotion_on_hit enable_multi_tenants enable_cxl enable_snapshot enable_snapshot_restore
     enable_kv_events kv_events_emit_legacy_compat kv_events_emit_object_key use_mmap_arena_allocator

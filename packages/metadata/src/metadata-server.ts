@@ -3,7 +3,7 @@ import { type Clock, HttpService, type Logger, type Service } from '@tsukimi/bas
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { parseRpcMeta, type RpcMeta } from './descriptor.ts';
-import { parseJson } from './json.ts';
+import { type JsonValue, parseJson } from './json.ts';
 import { acceptsConnections } from './liveness.ts';
 import { MetadataJournal } from './metadata-journal.ts';
 import { type MetadataLimits, MetadataTable } from './metadata-table.ts';
@@ -93,6 +93,11 @@ export class MetadataServer implements Service {
   async stop(deadline: AbortSignal): Promise<void> {
     await this.#http.stop(deadline);
     await this.#journal?.close();
+  }
+
+  async get(key: string): Promise<JsonValue | null> {
+    const value = this.#table.get(key);
+    return value === null ? null : parseJson(value.toString('utf8'), key);
   }
 
   /** Whether there was something to remove. */

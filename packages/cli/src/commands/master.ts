@@ -5,8 +5,8 @@ export const masterCommand = defineCommand({
   name: 'master',
   summary: "Mooncake's master: which objects the store holds and where their copies lie.",
   options: masterOptions,
-  async run(options, { clock, random, logger, run }) {
-    const services = createMaster(options as MasterOptions, { clock, random, logger });
+  async run(options, { clock, random, logger, env, run }) {
+    const services = createMaster(options as MasterOptions, { clock, random, logger, env });
     await run(services, { shutdownTimeoutMs: 2_000 });
   },
 });

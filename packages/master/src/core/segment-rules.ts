@@ -9,6 +9,8 @@ export interface ExpiredClient {
   readonly id: Uuid;
   /** Of its segments, which are gone with it. */
   readonly segmentCount: number;
+  /** The transfer engines that spoke for these segments. */
+  readonly engineNames: readonly string[];
 }
 
 const addressMax = 2n ** 64n;
@@ -134,7 +136,8 @@ export class SegmentRules {
   expire(nowMs: number): ExpiredClient[] {
     return this.#clients.takeExpired(nowMs).map(({ id, segments }) => {
       for (const segment of segments) this.#unmount(segment, nowMs);
-      return { id, segmentCount: segments.size };
+      const engineNames = new Set([...segments].map(({ descriptor }) => descriptor.teEndpoint));
+      return { id, segmentCount: segments.size, engineNames: [...engineNames] };
     });
   }
 
