@@ -3,7 +3,8 @@ import type { Logger } from '@tsukimi/base';
 import { ErrorCode, errorName, type ReplicaDescriptor, SegmentStatus } from '@tsukimi/wire';
 import { type Context, Hono } from 'hono';
 import type { CallTallies } from './call-tallies.ts';
-import type { MasterCore, SegmentView } from './core/master-core.ts';
+import type { MasterCore } from './core/master-core.ts';
+import type { SegmentView } from './core/segment-view.ts';
 import { metricsSummary, metricsText } from './metrics-text.ts';
 
 export interface AdminPorts {
@@ -75,13 +76,14 @@ function keyRoutes(app: Hono, core: MasterCore): void {
     }
     if (keys.length > batchCountMax) return refused(context, 400, ErrorCode.INVALID_PARAMS);
     const data = keys.map((key) => {
-      const replicas = core.peek(key);
+      const found = core.peek(key);
+      const isThere = 'ok' in found;
       return [
         key,
         {
-          ok: replicas !== null,
-          error: replicas === null ? 'OBJECT_NOT_FOUND' : null,
-          values: replicas === null ? null : buffersOf(replicas),
+          ok: isThere,
+          error: isThere ? null : errorName(found.error),
+          values: isThere ? buffersOf(found.ok.replicas) : null,
           disk_values: null,
           local_disk_values: null,
           nof_values: null,

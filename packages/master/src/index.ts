@@ -7,9 +7,9 @@ export {
   type KeyMatcher,
   MasterCore,
   type MasterCoreOptions,
-  type SegmentView,
   type Sweep,
 } from './core/master-core.ts';
+export type { SegmentView } from './core/segment-view.ts';
 export { matchKeys } from './key-matcher.ts';
 export { assembleMaster, createMaster, type Master, type MasterPorts } from './master.ts';
 export { type MasterOptions, masterOptions } from './options.ts';

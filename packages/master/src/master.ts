@@ -10,16 +10,18 @@ import {
 } from '@tsukimi/base';
 import { MetadataServer } from '@tsukimi/metadata';
 import { RpcServer } from '@tsukimi/rpc';
-import { type MasterProtocol, masterProtocol } from '@tsukimi/wire';
+import { type MasterProtocol, masterProtocol, readFailureReport } from '@tsukimi/wire';
 import { adminApi } from './admin-api.ts';
 import { CallTallies } from './call-tallies.ts';
 import { cleanedMetadata, type Environment } from './cleaned-metadata.ts';
+import { ClientPresence } from './client-presence.ts';
 import { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
 import { MasterCore } from './core/master-core.ts';
 import { masterHandlers } from './handlers.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { matchKeys } from './key-matcher.ts';
 import { MetadataCleaner } from './metadata-cleaner.ts';
+import { tellingClients } from './named-clients.ts';
 import { type MasterOptions, noticesOf } from './options.ts';
 
 export interface MasterPorts {
@@ -54,17 +56,27 @@ export function assembleMaster(options: MasterOptions, ports: MasterPorts): Mast
   });
   const tallies = new CallTallies();
   const housekeeping = new Housekeeping(core, clock, logger, (name) => cleaner?.engineLost(name));
+  const presence = new ClientPresence({
+    onConnected: (client) => core.clientConnected(client),
+    onDisconnected: (client) => core.clientDisconnected(client),
+  });
+  const handlers = masterHandlers({
+    core,
+    tallies,
+    onAllocated: () => housekeeping.evictSoon(),
+    onGracePeriod: (graceMs) => housekeeping.sweepAfter(graceMs),
+  });
   const rpc = new RpcServer<MasterProtocol>({
     name: 'master',
     host: options.host,
     port: options.port,
     protocol: masterProtocol,
-    handlers: masterHandlers({
-      core,
-      tallies,
-      onAllocated: () => housekeeping.evictSoon(),
-      onGracePeriod: (graceMs) => housekeeping.sweepAfter(graceMs),
-    }),
+    handlers: tellingClients(handlers, (peer, client) => presence.shown(peer, client)),
+    onAppendix: (bytes) => {
+      const report = readFailureReport(bytes);
+      if (report !== null) core.reportEndpoints(report.reporter, report.endpoints);
+    },
+    onClose: (peer) => presence.closed(peer),
     clock,
     logger,
   });
@@ -123,6 +135,7 @@ function coreOptionsOf(options: MasterOptions): CoreOptions {
     ...defaultCoreOptions,
     leaseTtlMs: options.defaultKvLeaseTtl,
     clientTtlMs: options.clientTtl * 1e3,
+    clientSuspicionTtlMs: options.clientSuspicionTtlSec * 1e3,
     putDiscardTimeoutMs: options.putStartDiscardTimeoutSec * 1e3,
     putReleaseTimeoutMs: options.putStartReleaseTimeoutSec * 1e3,
     softPinTtlMs: options.defaultKvSoftPinTtl,

@@ -75,9 +75,16 @@ const activeOptions = {
   },
   clientTtl: {
     schema: seconds.default(defaultCoreOptions.clientTtlMs / 1e3),
-    doc: 'Seconds of silence after which a client is taken for dead and its segments are unmounted.',
+    doc: 'Seconds of silence after which a client is taken for dead.',
     // The last is its name in configuration files of Mooncake.
     aliases: ['client_active_ttl_sec', 'client_live_ttl_sec'],
+  },
+  clientSuspicionTtlSec: {
+    schema: z.coerce
+      .number()
+      .nonnegative()
+      .default(defaultCoreOptions.clientSuspicionTtlMs / 1e3),
+    doc: 'Seconds for which a silent client is suspected before its segments are unmounted.',
   },
   putStartDiscardTimeoutSec: {
     schema: seconds.default(defaultCoreOptions.putDiscardTimeoutMs / 1e3),
@@ -148,7 +155,7 @@ const withoutEffect = {
     max_threads rpc_thread_num handler_worker_thread_num rpc_interface
     rpc_conn_timeout_seconds memory_allocator cluster_id root_fs_dir global_file_segment_size quota_bytes
     nof_eviction_ratio nof_eviction_high_watermark_ratio nof_heartbeat_interval_sec
-    nof_heartbeat_probe_timeout_ms nof_heartbeat_failures_threshold client_suspicion_ttl_sec
+    nof_heartbeat_probe_timeout_ms nof_heartbeat_failures_threshold
     ha_backend_type ha_backend_connstring etcd_endpoints pod_name pod_namespace
     oplog_poll_interval_ms oplog_batch_max_entries batch_oplog_retry_timeout_sec
     offloading_queue_limit offload_cap_ratio promotion_admission_threshold promotion_queue_limit

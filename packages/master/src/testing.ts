@@ -1,7 +1,7 @@
 /** Test aids: a core with time that moves when told, and requests with every field filled in. */
 import { SeededRandom } from '@tsukimi/base';
 import { FakeClock } from '@tsukimi/base/testing';
-import type { ReplicateConfig, Segment, Uuid } from '@tsukimi/wire';
+import type { ReplicaDescriptor, ReplicateConfig, Segment, Uuid } from '@tsukimi/wire';
 import type { ChangeLog } from './core/change-log.ts';
 import { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
 import { MasterCore } from './core/master-core.ts';
@@ -27,6 +27,12 @@ export function coreForTests(
     }),
     clock,
   };
+}
+
+/** Where an object can be read; null when it cannot. */
+export function peek(core: MasterCore, key: string): readonly ReplicaDescriptor[] | null {
+  const found = core.peek(key);
+  return 'ok' in found ? found.ok.replicas : null;
 }
 
 export function uuid(number: number): Uuid {

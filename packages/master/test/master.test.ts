@@ -2,16 +2,19 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { loadOptions, SeededRandom, SystemClock, silentLogger } from '@tsukimi/base';
+import { eventually, FakeClock } from '@tsukimi/base/testing';
 import { assembleMaster, type Master, masterOptions } from '@tsukimi/master';
 import { RpcClient } from '@tsukimi/rpc';
 import {
   ByteReader,
+  ByteWriter,
   decodeMessage,
   ErrorCode,
   type MasterProtocol,
   masterProtocol,
   type Protocol,
   ResponseParser,
+  writeFailureReport,
 } from '@tsukimi/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { configOf, segmentOf, uuid } from '../src/testing.ts';
@@ -110,6 +113,52 @@ describe('the master over its sockets', () => {
       unsupported,
     ]);
     expect(await client.call('FetchTasks', [writer, 16])).toEqual({ ok: [] });
+  });
+
+  it('suspects a client when its connection ends or others report it, until it pings', async () => {
+    const { port } = master.rpc;
+    const dial = () =>
+      new RpcClient({ address: { host: '127.0.0.1', port }, protocol: masterProtocol, clock });
+    const exists = () => client.call('ExistKey', ['k', 'default']);
+    const [first, second] = [dial(), dial()];
+    await first.call('MountSegment', [segmentOf(1, 100), holder]);
+    await first.call('ReMountSegment', [[segmentOf(1, 100)], holder]);
+    await put('k');
+    await second.call('Ping', [holder]);
+    first.close();
+    expect(await exists()).toEqual({ ok: true });
+    second.close();
+    await eventually(() => master.core.suspectCount === 1, 'the end of the connection');
+    expect(await exists()).toEqual({ ok: false });
+    expect(await client.call('GetReplicaList', ['k', 'default'])).toEqual({ error: -703 });
+    const third = dial();
+    await third.call('Ping', [holder]);
+    expect(await exists()).toEqual({ ok: true });
+    third.close();
+  });
+
+  it('hears of an endpoint that could not be read, behind the arguments of any call', async () => {
+    const time = new FakeClock();
+    const reported = assembleMaster(loadOptions(masterOptions, { argv: flags, env: {} }), {
+      clock: time,
+      random: new SeededRandom(1),
+      logger: silentLogger,
+    });
+    await reported.rpc.start();
+    const reporter = new RpcClient({
+      address: { host: '127.0.0.1', port: reported.rpc.port },
+      protocol: masterProtocol,
+      clock,
+    });
+    reported.core.mountSegment(segmentOf(1, 100), holder);
+    time.advance(3_000);
+    const out = new ByteWriter();
+    writeFailureReport(out, { reporter: writer, endpoints: ['host:1'] });
+    const appendix = out.take();
+    await reporter.call('ExistKey', ['k', 'default'], { appendix });
+    expect(reported.core.suspectCount).toBe(1);
+    reporter.close();
+    await reported.rpc.stop(AbortSignal.abort());
   });
 
   it('answers admins as Mooncake does', async () => {

@@ -4,6 +4,8 @@ import type { AllocationStrategy } from './segment-table.ts';
 export interface CoreOptions {
   readonly leaseTtlMs: number;
   readonly clientTtlMs: number;
+  /** How much longer a silent client is suspected before it is gone. */
+  readonly clientSuspicionTtlMs: number;
   /** From this age on, another put may take over a key whose write has not ended. */
   readonly putDiscardTimeoutMs: number;
   /** At this age the bytes of a write that has not ended return. Longer than any transfer takes. */
@@ -38,6 +40,7 @@ export interface CoreOptions {
 export const defaultCoreOptions: CoreOptions = {
   leaseTtlMs: 10_000,
   clientTtlMs: 10_000,
+  clientSuspicionTtlMs: 0,
   putDiscardTimeoutMs: 30_000,
   putReleaseTimeoutMs: 600_000,
   softPinTtlMs: 1_800_000,

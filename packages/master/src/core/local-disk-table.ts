@@ -12,6 +12,8 @@ export interface LocalDisk {
   usedByteCount: number;
   /** Whether its client is to be heard first: until then nobody is sent there. */
   isAway: boolean;
+  /** Whether its client may be dead: nobody is sent there meanwhile. */
+  isSuspect: boolean;
 }
 
 /** The disks that clients registered; each client has one at most. */
@@ -19,15 +21,16 @@ export class LocalDiskTable {
   readonly #byOwner = new Map<Uuid, LocalDisk>();
   readonly #changes: ChangeLog | null;
   #awayCount = 0;
+  #suspectCount = 0;
   #nextNumber = 1;
 
   constructor(changes: ChangeLog | null) {
     this.#changes = changes;
   }
 
-  /** How many wait for their client. */
-  get awayCount(): number {
-    return this.#awayCount;
+  /** In how many nobody may read: their clients are to be heard first, or may be dead. */
+  get unreadableCount(): number {
+    return this.#awayCount + this.#suspectCount;
   }
 
   get(owner: Uuid): LocalDisk | undefined {
@@ -54,17 +57,25 @@ export class LocalDiskTable {
   /** A disk that its client had registered with another process. */
   restore(owner: Uuid, number: number): LocalDisk {
     const replicas = new Set<LocalDiskReplica>();
-    const disk = { number, owner, replicas, usedByteCount: 0, isAway: true };
+    const disk = { number, owner, replicas, usedByteCount: 0, isAway: true, isSuspect: false };
     this.#byOwner.set(owner, disk);
     this.#awayCount += 1;
     this.#nextNumber = Math.max(this.#nextNumber, number + 1);
     return disk;
   }
 
+  trust(disk: LocalDisk, isSuspect: boolean): void {
+    if (disk.isSuspect === isSuspect) return;
+    disk.isSuspect = isSuspect;
+    this.#suspectCount += isSuspect ? 1 : -1;
+    for (const { object } of disk.replicas) if (object !== null) object.answer = null;
+  }
+
   /** Forgets a disk; what it holds is the caller's business. */
   unmount(disk: LocalDisk): void {
     assert(this.#byOwner.delete(disk.owner), 'an unmounted disk was mounted');
     if (disk.isAway) this.#awayCount -= 1;
+    if (disk.isSuspect) this.#suspectCount -= 1;
     this.#changes?.diskUnmounted(disk.number);
   }
 

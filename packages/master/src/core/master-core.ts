@@ -7,19 +7,21 @@ import type {
   Segment,
   Uuid,
 } from '@tsukimi/wire';
-import { answerFor, done, failed } from './answers.ts';
+import { AbsentWriters } from './absent-writers.ts';
+import { done, failed } from './answers.ts';
 import type { ChangeLog, CoreImage } from './change-log.ts';
-import { ClientTable } from './client-table.ts';
+import { type Client, ClientTable } from './client-table.ts';
 import type { CoreOptions } from './core-options.ts';
 import { Counters } from './counters.ts';
 import { Evictor } from './evictor.ts';
 import { LocalDiskTable } from './local-disk-table.ts';
+import { ObjectReader } from './object-reader.ts';
 import { ObjectTable } from './object-table.ts';
 import { ObjectWriter } from './object-writer.ts';
-import { isReadable } from './replica.ts';
 import { imageOfTables, restore } from './restore.ts';
 import { type ExpiredClient, SegmentRules } from './segment-rules.ts';
-import { type MountedSegment, SegmentTable } from './segment-table.ts';
+import { SegmentTable } from './segment-table.ts';
+import { type SegmentView, viewOf } from './segment-view.ts';
 import type { StoredObject } from './stored-object.ts';
 import { defaultTenant } from './tenant-table.ts';
 import type { BatchPlace } from './write-rules.ts';
@@ -45,20 +47,6 @@ export interface Sweep {
   readonly unmountedSegmentCount: number;
 }
 
-export interface SegmentView {
-  readonly name: string;
-  readonly id: Uuid;
-  readonly owner: Uuid;
-  readonly base: bigint;
-  readonly teEndpoint: string;
-  readonly protocol: string;
-  readonly status: number;
-  readonly usedByteCount: number;
-  readonly capacityByteCount: number;
-}
-
-/** How many keys one answer to a pattern may hold. */
-const matchCountMax = 65_536;
 const single: BatchPlace = { index: 0, count: 1 };
 
 /**
@@ -74,6 +62,8 @@ export class MasterCore {
   readonly #segments: SegmentTable;
   readonly #disks: LocalDiskTable;
   readonly #objects: ObjectTable;
+  readonly #absent = new AbsentWriters();
+  readonly #reader: ObjectReader;
   readonly #evictor: Evictor;
   readonly #writer: ObjectWriter;
   readonly #segmentRules: SegmentRules;
@@ -81,20 +71,28 @@ export class MasterCore {
   constructor(options: MasterCoreOptions) {
     this.#options = options;
     this.#clock = options.clock;
-    this.#clients = new ClientTable(options.clientTtlMs, options.clientCountMax);
     const { changes } = options;
     this.#segments = new SegmentTable(options.allocationStrategy, options.random, changes);
     this.#disks = new LocalDiskTable(changes);
+    this.#clients = new ClientTable(options, (client) => this.#trust(client));
     this.#objects = new ObjectTable(this.#segments, this.#disks, options, changes);
     this.#evictor = new Evictor(options, this.#segments, this.#objects, this.counters);
-    this.#writer = new ObjectWriter(
-      options,
-      this.#segments,
-      this.#objects,
-      this.#evictor,
-      this.counters,
-    );
+    this.#reader = new ObjectReader(options.leaseTtlMs, {
+      segments: this.#segments,
+      disks: this.#disks,
+      objects: this.#objects,
+      counters: this.counters,
+    });
     this.#segmentRules = new SegmentRules(options, this.#clients, this.#segments, this.#objects);
+    this.#writer = new ObjectWriter(options, {
+      mounts: this.#segmentRules,
+      absent: this.#absent,
+      segments: this.#segments,
+      objects: this.#objects,
+      reader: this.#reader,
+      evictor: this.#evictor,
+      counters: this.counters,
+    });
   }
 
   /** Goes on where another core stopped; only before anything else happens to this one. */
@@ -141,6 +139,15 @@ export class MasterCore {
     return this.#clients.count;
   }
 
+  /** Of the clients, how many may be dead. */
+  get suspectCount(): number {
+    return this.#clients.suspectCount;
+  }
+
+  get suspicionCounts(): ClientTable['suspicionCounts'] {
+    return this.#clients.suspicionCounts;
+  }
+
   get usedByteCount(): number {
     return this.#segments.usedByteCount;
   }
@@ -155,35 +162,17 @@ export class MasterCore {
 
   /** Whether the object can be read; if so, nobody removes or evicts it for the lease's time. */
   exist(key: string, tenant = defaultTenant): boolean {
-    const object = this.#objects.get(key, tenant);
-    if (object === undefined || !this.#isReadable(object)) return false;
-    this.#objects.lease(object, this.#clock.monotonicMs());
-    return true;
+    return this.#reader.exist(key, tenant, this.#clock.monotonicMs());
   }
 
   /** Where the object lies, with a lease. */
   find(key: string, tenant = defaultTenant): Expected<GetReplicaListResponse> {
-    this.counters.lookups += 1;
-    const object = this.#objects.get(key, tenant);
-    if (object === undefined) return failed('OBJECT_NOT_FOUND');
-    if (!this.#isReadable(object)) return failed('REPLICA_IS_NOT_READY');
-    this.#objects.lease(object, this.#clock.monotonicMs());
-    const answer = answerFor(object, this.#options.leaseTtlMs);
-    if (answer.replicas[0]?.location.kind === 'memory') {
-      this.counters.memoryHits += 1;
-      this.counters.memoryHitByteCount += object.byteCount;
-    } else {
-      this.counters.fileHits += 1;
-      this.counters.fileHitByteCount += object.byteCount;
-    }
-    return { ok: answer };
+    return this.#reader.find(key, tenant, this.#clock.monotonicMs());
   }
 
-  /** Where it lies, without a lease and without counting; null when it cannot be read. */
-  peek(key: string, tenant = defaultTenant): readonly ReplicaDescriptor[] | null {
-    const object = this.#objects.get(key, tenant);
-    if (object === undefined || !this.#isReadable(object)) return null;
-    return answerFor(object, this.#options.leaseTtlMs).replicas;
+  /** Where it lies, without a lease and without counting. */
+  peek(key: string, tenant = defaultTenant): Expected<GetReplicaListResponse> {
+    return this.#reader.peek(key, tenant);
   }
 
   findMatching(
@@ -192,14 +181,7 @@ export class MasterCore {
   ): Expected<(readonly [string, readonly ReplicaDescriptor[]])[]> {
     const objects = this.#matching(pattern, tenant);
     if (objects === null) return failed('INVALID_PARAMS');
-    const readable = objects.filter((object) => this.#isReadable(object));
-    if (readable.length > matchCountMax) return failed('BUFFER_OVERFLOW');
-    const nowMs = this.#clock.monotonicMs();
-    const found = readable.map((object) => {
-      this.#objects.lease(object, nowMs);
-      return [object.key, answerFor(object, this.#options.leaseTtlMs).replicas] as const;
-    });
-    return { ok: found };
+    return this.#reader.findAll(objects, this.#clock.monotonicMs());
   }
 
   putStart(
@@ -330,6 +312,26 @@ export class MasterCore {
     return this.#segmentRules.ping(clientId, this.#clock.monotonicMs());
   }
 
+  /** Somebody calls in the name of a client over a connection of its own; it may be the first of several. */
+  clientConnected(clientId: Uuid): void {
+    this.#absent.cameBack(clientId);
+  }
+
+  /** The last connection of a client is gone: so is the client, unless it pings or writes again. */
+  clientDisconnected(clientId: Uuid): void {
+    this.#absent.left(clientId, this.#clock.monotonicMs());
+    const client = this.#clients.get(clientId);
+    if (client === undefined) return;
+    if (client.segments.size > 0 || this.#disks.get(clientId) !== undefined) {
+      this.#clients.suspect(client);
+    }
+  }
+
+  /** A client could not read from these endpoints. */
+  reportEndpoints(reporter: Uuid, endpoints: readonly string[]): void {
+    this.#segmentRules.reportEndpoints(reporter, endpoints, this.#clock.monotonicMs());
+  }
+
   /** Endpoints of a client's segments, each once; null for a client without segments. */
   endpointsOf(clientId: Uuid): string[] | null {
     const segments = this.#clients.get(clientId)?.segments;
@@ -353,12 +355,11 @@ export class MasterCore {
   sweep(): Sweep {
     const nowMs = this.#clock.monotonicMs();
     const expiredClients = this.#segmentRules.expire(nowMs);
+    this.counters.expiredClients += expiredClients.length;
+    const dead = this.#absent.takeDead(nowMs, this.#options.clientTtlMs);
+    for (const { id } of expiredClients) dead.add(id);
     let reclaimedWriteCount = this.#writer.reclaimOverdue(nowMs);
-    if (expiredClients.length > 0) {
-      this.counters.expiredClients += expiredClients.length;
-      const expired = new Set(expiredClients.map(({ id }) => id));
-      reclaimedWriteCount += this.#writer.reclaimFrom(expired, nowMs);
-    }
+    if (dead.size > 0) reclaimedWriteCount += this.#writer.reclaimFrom(dead, nowMs);
     this.counters.released += this.#objects.releaseDue(nowMs);
     this.#segments.endRests(nowMs);
     const unmountedSegmentCount = this.#segmentRules.unmountDue(nowMs);
@@ -386,11 +387,11 @@ export class MasterCore {
     assert(this.#segments.count <= this.#options.segmentCountMax, 'segments are not too many');
   }
 
-  /** Whether there is a copy that readers may be sent to. */
-  #isReadable(object: StoredObject): boolean {
-    if (this.#objects.isUnfinished(object)) return false;
-    if (this.#segments.awayCount + this.#disks.awayCount === 0) return true;
-    return object.replicas.some(isReadable);
+  /** Nobody is sent to the memory or the disk of a client that may be dead. */
+  #trust({ id, segments, isSuspect }: Client): void {
+    for (const segment of segments) this.#segments.trust(segment, isSuspect);
+    const disk = this.#disks.get(id);
+    if (disk !== undefined) this.#disks.trust(disk, isSuspect);
   }
 
   #matching(pattern: string, tenant: string): StoredObject[] | null {
@@ -417,19 +418,4 @@ export class MasterCore {
     const isComplete = object.replicas.every((replica) => replica.isComplete);
     return isComplete ? null : 'REPLICA_IS_NOT_READY';
   }
-}
-
-function viewOf({ descriptor, owner, allocator, status }: MountedSegment): SegmentView {
-  const { name, id, base, teEndpoint, protocol } = descriptor;
-  return {
-    name,
-    id,
-    owner,
-    base,
-    teEndpoint,
-    protocol,
-    status,
-    usedByteCount: allocator.usedByteCount,
-    capacityByteCount: allocator.capacity,
-  };
 }

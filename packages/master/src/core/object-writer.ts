@@ -5,12 +5,15 @@ import {
   type ReplicateConfig,
   type Uuid,
 } from '@tsukimi/wire';
+import type { AbsentWriters } from './absent-writers.ts';
 import { describeReplica, done, failed } from './answers.ts';
 import type { CoreOptions } from './core-options.ts';
 import type { Counters } from './counters.ts';
 import type { Evictor } from './evictor.ts';
+import type { ObjectReader } from './object-reader.ts';
 import type { ObjectTable } from './object-table.ts';
 import { isOfType, type MemoryReplica, type Replica } from './replica.ts';
+import type { SegmentRules } from './segment-rules.ts';
 import type { SegmentTable } from './segment-table.ts';
 import { sharedFilePath } from './shared-file-path.ts';
 import type { StoredObject } from './stored-object.ts';
@@ -18,29 +21,39 @@ import { type BatchPlace, planWrite, type WritePlan } from './write-rules.ts';
 
 type Started = Expected<readonly ReplicaDescriptor[]>;
 
+export interface WriterParts {
+  readonly mounts: SegmentRules;
+  readonly absent: AbsentWriters;
+  readonly segments: SegmentTable;
+  readonly objects: ObjectTable;
+  readonly reader: ObjectReader;
+  readonly evictor: Evictor;
+  readonly counters: Counters;
+}
+
 /**
  * The rules of writing: who may start, end and revoke a put or an upsert, and what becomes of writes
  * that nobody ends. A method checks in the order in which Mooncake does.
  */
 export class ObjectWriter {
   readonly #options: CoreOptions;
+  readonly #mounts: SegmentRules;
+  readonly #absent: AbsentWriters;
   readonly #segments: SegmentTable;
   readonly #objects: ObjectTable;
+  readonly #reader: ObjectReader;
   readonly #evictor: Evictor;
   readonly #counters: Counters;
 
-  constructor(
-    options: CoreOptions,
-    segments: SegmentTable,
-    objects: ObjectTable,
-    evictor: Evictor,
-    counters: Counters,
-  ) {
+  constructor(options: CoreOptions, parts: WriterParts) {
     this.#options = options;
-    this.#segments = segments;
-    this.#objects = objects;
-    this.#evictor = evictor;
-    this.#counters = counters;
+    this.#mounts = parts.mounts;
+    this.#absent = parts.absent;
+    this.#segments = parts.segments;
+    this.#objects = parts.objects;
+    this.#reader = parts.reader;
+    this.#evictor = parts.evictor;
+    this.#counters = parts.counters;
   }
 
   startPut(
@@ -89,9 +102,7 @@ export class ObjectWriter {
       this.#counters.takenOver += 1;
       this.#objects.abandonWrite(present, nowMs + this.#options.putReleaseTimeoutMs, nowMs);
     }
-    if (present.replicas.some(({ busyCount }) => busyCount > 0)) {
-      return failed('OBJECT_REPLICA_BUSY');
-    }
+    if (isBusy(present)) return failed('OBJECT_REPLICA_BUSY');
     if (this.#objects.isUnfinished(present) || present.byteCount !== byteCount) {
       return this.#start(writer, key, byteCount, kept, tenant, present, nowMs);
     }
@@ -122,7 +133,10 @@ export class ObjectWriter {
     return done;
   }
 
-  /** Takes back a put or an upsert that has not ended for the replicas of a type. */
+  /**
+   * Takes back a put or an upsert that has not ended for the replicas of a type. Most who do could not
+   * reach the memory.
+   */
   revoke(
     writer: Uuid,
     key: string,
@@ -137,6 +151,9 @@ export class ObjectWriter {
     const revoked = object.replicas.filter((replica) => isOfType(replica, replicaType));
     if (revoked.some(({ isComplete }) => isComplete)) return failed('INVALID_WRITE');
     this.#objects.drop(object, revoked, nowMs);
+    for (const replica of revoked) {
+      if (replica.kind === 'memory') this.#mounts.report(writer, replica.segment.owner, nowMs);
+    }
     return done;
   }
 
@@ -166,9 +183,13 @@ export class ObjectWriter {
     this.#objects.drop(object, begun, nowMs);
   }
 
+  /** A key whose writer is gone or has had its time, or whose object nobody can reach now. */
   #mayBeTakenOver(object: StoredObject, nowMs: number): boolean {
+    if (!this.#objects.isUnfinished(object)) {
+      return !this.#reader.isReadable(object) && !isBusy(object);
+    }
     return (
-      this.#objects.isUnfinished(object) &&
+      this.#absent.has(object.writer) ||
       nowMs - object.startedMs >= this.#options.putDiscardTimeoutMs
     );
   }
@@ -255,6 +276,10 @@ export class ObjectWriter {
 
 function started(object: StoredObject): Started {
   return { ok: object.replicas.map(describeReplica) };
+}
+
+function isBusy({ replicas }: StoredObject): boolean {
+  return replicas.some(({ busyCount }) => busyCount > 0);
 }
 
 function endsMemory(replicaType: number): boolean {

@@ -53,16 +53,16 @@ export function isOfType(replica: Replica, type: number): boolean {
   }
 }
 
-/** Whether readers may be sent there: it is written, and whoever holds it has been heard. */
+/** Whether readers may be sent there: it is written, and whoever holds it has been heard and is trusted. */
 export function isReadable(replica: Replica): boolean {
   if (!replica.isComplete) return false;
   switch (replica.kind) {
     case 'memory':
-      return !replica.segment.isAway;
+      return !replica.segment.isAway && !replica.segment.isSuspect;
     case 'disk':
       return true;
     case 'localDisk':
-      return !replica.disk.isAway;
+      return !replica.disk.isAway && !replica.disk.isSuspect;
   }
 }
 

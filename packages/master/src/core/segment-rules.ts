@@ -132,13 +132,27 @@ export class SegmentRules {
     }
   }
 
-  /** Forgets the clients that fell silent, with all their segments. */
+  /** Suspects the clients that fell silent, and in the end forgets them with all their segments. */
   expire(nowMs: number): ExpiredClient[] {
-    return this.#clients.takeExpired(nowMs).map(({ id, segments }) => {
+    const expired = this.#clients.takeExpired(nowMs).map(({ id, segments }) => {
       for (const segment of segments) this.#unmount(segment, nowMs);
       const engineNames = new Set([...segments].map(({ descriptor }) => descriptor.teEndpoint));
       return { id, segmentCount: segments.size, engineNames: [...engineNames] };
     });
+    this.#clients.watch(nowMs);
+    return expired;
+  }
+
+  /** Somebody could not reach the memory of a client. */
+  report(reporter: Uuid, owner: Uuid, nowMs: number): void {
+    const client = this.#clients.get(owner);
+    if (client !== undefined && owner !== reporter) this.#clients.report(client, nowMs);
+  }
+
+  reportEndpoints(reporter: Uuid, endpoints: readonly string[], nowMs: number): void {
+    for (const { descriptor, owner } of this.#segments.all()) {
+      if (endpoints.includes(descriptor.teEndpoint)) this.report(reporter, owner, nowMs);
+    }
   }
 
   status(segment: MountedSegment | undefined): Expected<number> {
@@ -148,6 +162,7 @@ export class SegmentRules {
   #mount(segment: Segment, client: Client): MountedSegment {
     const mounted = this.#segments.mount(segment, client.id);
     client.segments.add(mounted);
+    this.#segments.trust(mounted, client.isSuspect);
     return mounted;
   }
 

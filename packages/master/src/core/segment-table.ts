@@ -18,6 +18,8 @@ export interface MountedSegment extends Due {
   status: typeof SegmentStatus.OK | typeof SegmentStatus.GRACEFULLY_UNMOUNTING;
   /** Whether its client is to be heard first: until then nobody is sent there. */
   isAway: boolean;
+  /** Whether its client may be dead: nobody is sent there meanwhile. */
+  isSuspect: boolean;
   /** Until when somebody may still touch bytes of it that we know nothing of; null: nobody does. */
   rest: Rest | null;
   /** The allocation that last looked at it, so that each looks once. */
@@ -50,6 +52,7 @@ export class SegmentTable {
   #usedByteCount = 0;
   #largestByteCount = 0;
   #awayCount = 0;
+  #suspectCount = 0;
   #nextReplicaId = 1;
   #nextNumber = 1;
   #visit = 0;
@@ -82,9 +85,9 @@ export class SegmentTable {
     return this.#open.length;
   }
 
-  /** How many wait for their client. */
-  get awayCount(): number {
-    return this.#awayCount;
+  /** In how many nobody may read: their clients are to be heard first, or may be dead. */
+  get unreadableCount(): number {
+    return this.#awayCount + this.#suspectCount;
   }
 
   /** The size of the largest that takes new objects: nothing longer will ever fit. */
@@ -130,8 +133,14 @@ export class SegmentTable {
     if (!segment.isAway) return;
     segment.isAway = false;
     this.#awayCount -= 1;
-    this.#openChanged();
-    for (const { object } of segment.allocator.holders()) if (object !== null) object.answer = null;
+    this.#readersChanged(segment);
+  }
+
+  trust(segment: MountedSegment, isSuspect: boolean): void {
+    if (segment.isSuspect === isSuspect) return;
+    segment.isSuspect = isSuspect;
+    this.#suspectCount += isSuspect ? 1 : -1;
+    this.#readersChanged(segment);
   }
 
   /** Takes no new objects until `dueMs`. */
@@ -160,6 +169,7 @@ export class SegmentTable {
       number,
       status: SegmentStatus.OK,
       isAway: false,
+      isSuspect: false,
       rest: null,
       visit: 0,
       dueMs: 0,
@@ -200,6 +210,7 @@ export class SegmentTable {
     if (segment.heapIndex !== -1) this.#unmounting.remove(segment);
     if (segment.rest !== null) this.#resting.remove(segment.rest);
     if (segment.isAway) this.#awayCount -= 1;
+    if (segment.isSuspect) this.#suspectCount -= 1;
     this.#changes?.unmounted(segment.number);
     this.#capacityByteCount -= size;
     this.#usedByteCount -= segment.allocator.usedByteCount;
@@ -249,12 +260,14 @@ export class SegmentTable {
     let usedByteCount = 0;
     let openCount = 0;
     let awayCount = 0;
+    let suspectCount = 0;
     for (const segment of this.#byId.values()) {
       segment.allocator.checkInvariants();
       capacityByteCount += segment.allocator.capacity;
       usedByteCount += segment.allocator.usedByteCount;
       if (isOpen(segment)) openCount += 1;
       if (segment.isAway) awayCount += 1;
+      if (segment.isSuspect) suspectCount += 1;
       if (segment.status !== SegmentStatus.OK)
         assert(segment.heapIndex !== -1, 'a closed segment is going to be unmounted');
       assert(this.named(segment.descriptor.name).includes(segment), 'a segment has its name');
@@ -262,6 +275,7 @@ export class SegmentTable {
     this.#unmounting.checkInvariants();
     this.#resting.checkInvariants();
     assert(awayCount === this.#awayCount, 'segments that wait for their client are counted');
+    assert(suspectCount === this.#suspectCount, 'suspect segments are counted');
     assert(capacityByteCount === this.#capacityByteCount, 'capacity is the sum of the segments');
     assert(usedByteCount === this.#usedByteCount, 'used bytes are the sum of the segments');
     assert(openCount === this.#open.length, 'open segments are known');
@@ -308,6 +322,12 @@ export class SegmentTable {
     return [...this.#byId.values()].map(imageOfMount);
   }
 
+  /** What readers are told of objects there is no longer true. */
+  #readersChanged(segment: MountedSegment): void {
+    this.#openChanged();
+    for (const { object } of segment.allocator.holders()) if (object !== null) object.answer = null;
+  }
+
   #openChanged(): void {
     this.#open = [...this.#byId.values()].filter(isOpen);
     this.#largestByteCount = this.#open.reduce(
@@ -322,8 +342,8 @@ function imageOfMount({ number, descriptor, owner, status }: MountedSegment): Mo
 }
 
 /** Whether it takes new objects. */
-function isOpen({ status, isAway, rest }: MountedSegment): boolean {
-  return status === SegmentStatus.OK && !isAway && rest === null;
+function isOpen({ status, isAway, isSuspect, rest }: MountedSegment): boolean {
+  return status === SegmentStatus.OK && !isAway && !isSuspect && rest === null;
 }
 
 function usedRatio({ allocator }: MountedSegment): number {

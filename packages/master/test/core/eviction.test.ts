@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { MasterCore } from '../../src/core/master-core.ts';
-import { configOf, coreForTests, segmentOf, uuid } from '../../src/testing.ts';
+import { configOf, coreForTests, peek, segmentOf, uuid } from '../../src/testing.ts';
 
 function coreWith(capacity: number, options = {}) {
   const { core, clock } = coreForTests({ clientTtlMs: 1e9, ...options });
@@ -42,7 +42,7 @@ describe('eviction', () => {
     expect(core.objectCount).toBe(10);
     expect(put(core, 'large', {}, 30)).toBe(true);
     core.checkInvariants();
-    expect(core.peek('small')).not.toBeNull();
+    expect(peek(core, 'small')).not.toBeNull();
   });
 
   it('leaves leased objects alone, so a put may fail until a lease ends', () => {
@@ -63,9 +63,9 @@ describe('eviction', () => {
     put(core, 'hard', { withHardPin: true });
     put(core, 'soft', { softPinAction: 1 });
     put(core, 'plain');
-    expect([put(core, 'a'), core.peek('plain')]).toEqual([true, null]);
-    expect([put(core, 'b', { withHardPin: true }), core.peek('a')]).toEqual([true, null]);
-    expect([put(core, 'c', { withHardPin: true }), core.peek('soft')]).toEqual([true, null]);
+    expect([put(core, 'a'), peek(core, 'plain')]).toEqual([true, null]);
+    expect([put(core, 'b', { withHardPin: true }), peek(core, 'a')]).toEqual([true, null]);
+    expect([put(core, 'c', { withHardPin: true }), peek(core, 'soft')]).toEqual([true, null]);
     expect(put(core, 'd')).toBe(false);
     expect([...core.keys()]).toEqual(['hard', 'b', 'c']);
   });
@@ -86,7 +86,7 @@ describe('eviction', () => {
     put(core, 'c');
     core.exist('b');
     expect(core.remove('a', false)).toEqual({ error: -706 });
-    expect([put(core, 'd'), core.peek('c')]).toEqual([true, null]);
+    expect([put(core, 'd'), peek(core, 'c')]).toEqual([true, null]);
     clock.advance(10_000);
     core.exist('d');
     expect(put(core, 'e')).toBe(true);
@@ -98,6 +98,6 @@ describe('eviction', () => {
     const { core } = coreWith(100);
     put(core, 'k');
     expect(core.putStart(uuid(2), 'giant', 101, configOf())).toEqual({ error: -200 });
-    expect(core.peek('k')).not.toBeNull();
+    expect(peek(core, 'k')).not.toBeNull();
   });
 });

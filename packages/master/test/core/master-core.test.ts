@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { MasterCore } from '../../src/core/master-core.ts';
-import { configOf, coreForTests, segmentOf, uuid } from '../../src/testing.ts';
+import { configOf, coreForTests, peek, segmentOf, uuid } from '../../src/testing.ts';
 
 const all = 4;
 const [holder, writer, other] = [uuid(1), uuid(2), uuid(3)];
@@ -168,13 +168,13 @@ describe('an upsert', () => {
   it('writes into the same bytes when the size is the same, leased or not', () => {
     const { core } = coreWithSegment();
     put(core, 'k');
-    const before = core.peek('k');
+    const before = peek(core, 'k');
     core.exist('k');
     const started = core.upsertStart(other, 'k', 10, configOf());
     expect(started).toEqual({ ok: before?.map((replica) => ({ ...replica, status: 2 })) });
     expect(core.find('k')).toEqual({ error: -703 });
     expect(core.putEnd(other, 'k', null, all)).toEqual(ok);
-    expect(core.peek('k')).toEqual(before);
+    expect(peek(core, 'k')).toEqual(before);
     expect(core.remove('k', false)).toEqual({ error: -706 });
     core.checkInvariants();
   });
@@ -309,7 +309,7 @@ describe('clearing replicas', () => {
       'both',
       'one',
     ]);
-    expect([core.peek('both')?.length, core.peek('one')]).toEqual([1, null]);
+    expect([peek(core, 'both')?.length, peek(core, 'one')]).toEqual([1, null]);
     expect(core.clearReplicas(['both'], writer, '')).toEqual(['both']);
     core.checkInvariants();
   });

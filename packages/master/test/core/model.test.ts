@@ -4,8 +4,10 @@ import { configOf, coreForTests, segmentOf, uuid } from '../../src/testing.ts';
 
 const leaseMs = 10_000;
 const clientTtlMs = 10_000;
+const suspicionTtlMs = 4_000;
 const discardMs = 30_000;
 const releaseMs = 600_000;
+const overdueMs = 2_000;
 
 interface ModelObject {
   writer: number;
@@ -23,10 +25,43 @@ class Model {
   readonly objects = new Map<string, ModelObject>();
   readonly mounted = new Map<number, { owner: number }>();
   readonly lastSeenMs = new Map<number, number>();
+  readonly reported = new Set<number>();
+  readonly suspects = new Set<number>();
+  readonly absentSinceMs = new Map<number, number>();
   setAside: (ModelObject & { untilMs: number })[] = [];
 
+  reachable({ places }: ModelObject): ModelObject['places'] {
+    return places.filter(
+      ({ segment }) => !this.suspects.has(this.mounted.get(segment)?.owner as number),
+    );
+  }
+
   isReadable(key: string): boolean {
-    return this.objects.get(key)?.isComplete === true;
+    const object = this.objects.get(key);
+    return object?.isComplete === true && this.reachable(object).length > 0;
+  }
+
+  /** Whether a put may have the key though it is there. */
+  mayBeTakenOver(object: ModelObject, nowMs: number): boolean {
+    if (object.isComplete) return this.reachable(object).length === 0;
+    return nowMs - object.startedMs >= discardMs || this.absentSinceMs.has(object.writer);
+  }
+
+  seen(client: number, nowMs: number): void {
+    this.lastSeenMs.set(client, nowMs);
+    this.reported.delete(client);
+    this.suspects.delete(client);
+  }
+
+  report(client: number, nowMs: number): void {
+    this.reported.add(client);
+    if (nowMs - (this.lastSeenMs.get(client) as number) > overdueMs) this.suspects.add(client);
+  }
+
+  disconnect(client: number, nowMs: number): void {
+    this.absentSinceMs.set(client, nowMs);
+    const lends = [...this.mounted.values()].some(({ owner }) => owner === client);
+    if (lends) this.suspects.add(client);
   }
 
   lease(key: string, nowMs: number): void {
@@ -53,9 +88,21 @@ class Model {
 
   sweep(nowMs: number): void {
     for (const [client, seenMs] of this.lastSeenMs) {
-      if (nowMs - seenMs <= clientTtlMs) continue;
+      const silentMs = nowMs - seenMs;
+      if (silentMs <= clientTtlMs + suspicionTtlMs) {
+        const limitMs = this.reported.has(client) ? overdueMs : clientTtlMs;
+        if (silentMs > limitMs) this.suspects.add(client);
+        continue;
+      }
       this.lastSeenMs.delete(client);
+      this.reported.delete(client);
+      this.suspects.delete(client);
       for (const [segment, { owner }] of this.mounted) if (owner === client) this.unmount(segment);
+      this.reclaim(client);
+    }
+    for (const [client, sinceMs] of this.absentSinceMs) {
+      if (nowMs - sinceMs <= clientTtlMs) continue;
+      this.absentSinceMs.delete(client);
       this.reclaim(client);
     }
     for (const [key, object] of this.objects) {
@@ -91,9 +138,13 @@ class Model {
 function run(seed: number, stepCount: number): void {
   const random = new SeededRandom(seed);
   const chance = (count: number) => below(random, count);
-  const { core, clock } = coreForTests({ clientTtlMs, leaseTtlMs: leaseMs });
+  const { core, clock } = coreForTests({
+    clientTtlMs,
+    clientSuspicionTtlMs: suspicionTtlMs,
+    leaseTtlMs: leaseMs,
+  });
   const model = new Model();
-  const seen = (client: number) => model.lastSeenMs.set(client, clock.monotonicMs());
+  const seen = (client: number) => model.seen(client, clock.monotonicMs());
   const done = { ok: undefined };
 
   for (let step = 0; step < stepCount; step += 1) {
@@ -103,7 +154,7 @@ function run(seed: number, stepCount: number): void {
     const object = model.objects.get(key);
     const writerGuard = object === undefined ? -704 : object.writer === client ? null : -601;
 
-    switch (chance(12)) {
+    switch (chance(13)) {
       case 0:
       case 1:
       case 2: {
@@ -116,9 +167,7 @@ function run(seed: number, stepCount: number): void {
           ? core.upsertStart(uuid(client), key, size, config)
           : core.putStart(uuid(client), key, size, config);
         model.followEviction(new Set(core.keys()), nowMs);
-        const isAbandoned =
-          object !== undefined && !object.isComplete && nowMs - object.startedMs >= discardMs;
-        if (!isUpsert && object !== undefined && !isAbandoned) {
+        if (!isUpsert && object !== undefined && !model.mayBeTakenOver(object, nowMs)) {
           expect(started).toEqual({ error: -705 });
           break;
         }
@@ -163,7 +212,12 @@ function run(seed: number, stepCount: number): void {
         expect(core.putRevoke(uuid(client), key, 4)).toEqual(
           expected === null ? done : { error: expected },
         );
-        if (expected === null) model.objects.delete(key);
+        if (expected !== null) break;
+        for (const { segment } of object?.places ?? []) {
+          const owner = model.mounted.get(segment)?.owner;
+          if (owner !== undefined && owner !== client) model.report(owner, nowMs);
+        }
+        model.objects.delete(key);
         break;
       }
       case 6: {
@@ -174,9 +228,9 @@ function run(seed: number, stepCount: number): void {
       case 7: {
         const found = core.find(key);
         if (object === undefined) expect(found).toEqual({ error: -704 });
-        else if (!object.isComplete) expect(found).toEqual({ error: -703 });
+        else if (!model.isReadable(key)) expect(found).toEqual({ error: -703 });
         else {
-          expect(found).toHaveProperty('ok.replicas.length', object.places.length);
+          expect(found).toHaveProperty('ok.replicas.length', model.reachable(object).length);
           model.lease(key, nowMs);
         }
         break;
@@ -217,6 +271,16 @@ function run(seed: number, stepCount: number): void {
           if (chance(20) === 0) continue;
           core.ping(uuid(pinging));
           seen(pinging);
+        }
+        break;
+      }
+      case 11: {
+        if (chance(2) === 0) {
+          core.clientDisconnected(uuid(client));
+          model.disconnect(client, nowMs);
+        } else {
+          core.clientConnected(uuid(client));
+          model.absentSinceMs.delete(client);
         }
         break;
       }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { sharedFilePath } from '../../src/core/shared-file-path.ts';
-import { configOf, coreForTests, segmentOf, uuid } from '../../src/testing.ts';
+import { configOf, coreForTests, peek, segmentOf, uuid } from '../../src/testing.ts';
 
 const [all, memory, disk] = [4, 0, 1];
 const [holder, writer] = [uuid(1), uuid(2)];
@@ -9,7 +9,7 @@ const ok = { ok: undefined };
 function coreWithSharedDirectory() {
   const { core, clock } = coreForTests({ sharedDirectory: '/shared/pool', leaseTtlMs: 100 });
   expect(core.mountSegment(segmentOf(1, 100), holder)).toEqual(ok);
-  const kinds = (key: string) => core.peek(key)?.map(({ location }) => location.kind) ?? null;
+  const kinds = (key: string) => peek(core, key)?.map(({ location }) => location.kind) ?? null;
   const begin = (key: string) => core.putStart(writer, key, 50, configOf());
   return { core, clock, kinds, begin };
 }
