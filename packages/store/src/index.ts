@@ -6,6 +6,7 @@ export { BufferPool, type BufferPoolOptions, type PooledBuffer } from './buffer-
 export type { LifeState } from './core/store-life.ts';
 export type { PutDone } from './object-puts.ts';
 export type { GetOptions, Objects, RemoveOptions } from './objects.ts';
+export type { Reservation } from './reservation.ts';
 export type { SegmentSize, Segments } from './segments.ts';
 export { StoreClient, type StoreClientOptions, type StoreTimeouts } from './store-client.ts';
 export type {

@@ -1,13 +1,20 @@
 import { type Clock, sleep } from '@tsukimi/base';
 import { ErrorCode, type Expected, type ReplicateConfig } from '@tsukimi/wire';
+import type { Gate } from './gate.ts';
 import type { Lookups } from './lookups.ts';
 import type { ObjectWriter } from './object-writer.ts';
+import type { ReplicaWriter } from './replica-writer.ts';
+import { Reservation } from './reservation.ts';
 import type { PutOutcome } from './stored-object.ts';
-import type { WriteKind } from './write-calls.ts';
+import { mayBeStarted, type WriteCalls, type WriteKind } from './write-calls.ts';
 import type { WriteEntry } from './write-entry.ts';
 
 export interface ObjectPutsOptions {
   readonly writer: ObjectWriter;
+  readonly calls: WriteCalls;
+  readonly replicaWriter: ReplicaWriter;
+  readonly gate: Gate;
+  readonly transferMs: number;
   readonly lookups: Lookups;
   readonly clock: Clock;
 }
@@ -24,6 +31,7 @@ export class ObjectPuts {
   readonly #options: ObjectPutsOptions;
   /** Keys this client is writing. The master cannot tell two writes of one client apart. */
   readonly #writing = new Set<string>();
+  readonly #reserved = new Set<string>();
 
   constructor(options: ObjectPutsOptions) {
     this.#options = options;
@@ -90,6 +98,38 @@ export class ObjectPuts {
     }
   }
 
+  /** Room to be filled part by part. A key that is there, or being written, is `OBJECT_ALREADY_EXISTS`. */
+  async reserve(
+    key: string,
+    byteCount: number,
+    config: ReplicateConfig,
+    signal: AbortSignal,
+  ): Promise<Expected<Reservation>> {
+    if (this.#isBusy(key)) return { error: ErrorCode.OBJECT_ALREADY_EXISTS };
+    this.#reserved.add(key);
+    const free = () => void this.#reserved.delete(key);
+    const { calls } = this.#options;
+    const [start = { error: ErrorCode.RPC_FAIL }] = await calls.start(
+      'put',
+      [{ key, byteCount }],
+      config,
+      signal,
+    );
+    if ('error' in start) {
+      if (mayBeStarted(start)) await calls.revoke('put', [key]);
+      free();
+      return start;
+    }
+    const { gate, replicaWriter, transferMs } = this.#options;
+    const common = { calls, replicaWriter, gate, transferMs };
+    const replicas = start.ok;
+    return { ok: new Reservation({ ...common, key, byteCount, replicas, onSettled: free }) };
+  }
+
+  #isBusy(key: string): boolean {
+    return this.#writing.has(key) || this.#reserved.has(key);
+  }
+
   /** Writes those that no other write of this client is at; nothing is told of the others. */
   async #attempt(
     kind: WriteKind,
@@ -103,7 +143,7 @@ export class ObjectPuts {
     const batch: WriteEntry[] = [];
     for (const index of indices) {
       const entry = entries[index] as WriteEntry;
-      if (this.#writing.has(entry.key)) continue;
+      if (this.#isBusy(entry.key)) continue;
       this.#writing.add(entry.key);
       own.push(index);
       batch.push(entry);

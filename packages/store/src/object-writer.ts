@@ -11,13 +11,15 @@ import type { BufferPool } from './buffer-pool.ts';
 import type { EndpointHealth } from './core/endpoint-health.ts';
 import { afterFailures, awayFromSuspects } from './core/placement.ts';
 import { checksumOf } from './crc64.ts';
+import type { ReplicaWriter } from './replica-writer.ts';
 import type { MemoryReplica } from './stored-object.ts';
-import type { WriteCalls, WriteKind } from './write-calls.ts';
+import { mayBeStarted, type WriteCalls, type WriteKind } from './write-calls.ts';
 import type { WriteEntry } from './write-entry.ts';
 
 export interface ObjectWriterOptions {
   readonly engine: TransferEngine;
   readonly calls: WriteCalls;
+  readonly replicaWriter: ReplicaWriter;
   /** Memory for what cannot be written in place. */
   readonly staging: BufferPool;
   readonly health: EndpointHealth;
@@ -156,16 +158,14 @@ class WriteBatch {
     }
   }
 
-  /** All are tried, so that the next attempt knows who takes bytes and who does not. */
   async #sendAll(
     replicas: readonly MemoryReplica[],
     parts: readonly Buffer[],
     signal: AbortSignal,
   ): Promise<Expected<bigint | null>> {
-    const sent = await Promise.all(replicas.map((replica) => this.#send(replica, parts, signal)));
-    if (signal.aborted) return { error: ErrorCode.RPC_TIMEOUT };
-    if (!sent.every((isSent) => isSent)) return { error: ErrorCode.TRANSFER_FAIL };
-    return { ok: await this.#checksumOf(parts) };
+    const isSent = await this.#options.replicaWriter.send(replicas, 0, parts, signal);
+    if (isSent) return { ok: await this.#checksumOf(parts) };
+    return { error: signal.aborted ? ErrorCode.RPC_TIMEOUT : ErrorCode.TRANSFER_FAIL };
   }
 
   async #checksumOf(parts: readonly Buffer[]): Promise<bigint | null> {
@@ -183,29 +183,6 @@ class WriteBatch {
       return signal.aborted ? null : view;
     } catch {
       return null;
-    }
-  }
-
-  async #send(
-    { endpoint, address }: MemoryReplica,
-    parts: readonly Buffer[],
-    signal: AbortSignal,
-  ): Promise<boolean> {
-    const { clock, engine, health, logger } = this.#options;
-    try {
-      let at = address;
-      for (const part of parts) {
-        await engine.write(endpoint, at, part, { signal });
-        at += BigInt(part.length);
-      }
-      health.worked(endpoint);
-      return true;
-    } catch (error) {
-      if (signal.aborted) return false;
-      logger.warn('store.write_failed', { endpoint, reason: String(error) });
-      health.failed(endpoint, clock.monotonicMs());
-      engine.invalidate(endpoint);
-      return false;
     }
   }
 
@@ -234,7 +211,8 @@ class WriteBatch {
       if ('error' in end) logger.warn('store.end_refused', { error: errorName(end.error) });
     }
     const unfinished = [...starts.keys()].filter(
-      (index) => 'error' in (outcomes[index] as object) && mayBeStarted(starts[index]),
+      (index) =>
+        'error' in (outcomes[index] as object) && mayBeStarted(starts[index] as Expected<unknown>),
     );
     if (unfinished.length > 0) {
       await calls.revoke(
@@ -248,14 +226,4 @@ class WriteBatch {
   #keyAt(index: number): string {
     return (this.#entries[index] as WriteEntry).key;
   }
-}
-
-/** Without an answer the master may have started it all the same, and so it has where we cannot write. */
-function mayBeStarted(start: Expected<unknown> | undefined): boolean {
-  if (start === undefined || 'ok' in start) return true;
-  return (
-    start.error === ErrorCode.RPC_FAIL ||
-    start.error === ErrorCode.RPC_TIMEOUT ||
-    start.error === ErrorCode.INVALID_REPLICA
-  );
 }

@@ -12,6 +12,7 @@ import type { ObjectPuts, PutDone } from './object-puts.ts';
 import type { ObjectReader } from './object-reader.ts';
 import { byteCountOf } from './replicas.ts';
 import { replicateConfigOf } from './replicate-config.ts';
+import type { Reservation } from './reservation.ts';
 import type {
   ByteRange,
   CallOptions,
@@ -96,6 +97,22 @@ export class Objects {
     return this.#write('upsert', keys, values, options);
   }
 
+  /** Room for an object that is to be filled part by part. */
+  reserve(
+    key: string,
+    byteCount: number,
+    options: WriteOptions = {},
+  ): Promise<Outcome<Reservation>> {
+    const { defaultConfig, gate, puts, timeouts } = this.#options;
+    const { groupIds = null, ...wishes } = options.config ?? {};
+    const config = { ...replicateConfigOf(wishes, defaultConfig), groupIds };
+    return gate.one('put', timeouts.controlMs, options, async (signal) =>
+      isKey(key) && Number.isSafeInteger(byteCount) && byteCount > 0
+        ? puts.reserve(key, byteCount, config, signal)
+        : { error: ErrorCode.INVALID_PARAMS },
+    );
+  }
+
   /** A copy in fresh memory. */
   async get(key: string, options: GetOptions = {}): Promise<Outcome<Buffer>> {
     return onlyOne(await this.getBatch([key], options));
@@ -144,6 +161,26 @@ export class Objects {
       if (into.length < byteCount) return { error: ErrorCode.INVALID_PARAMS };
       return read(into.subarray(0, byteCount), byteCount);
     });
+  }
+
+  /** Where objects are, with a lease on each, to be read with `readRanges` without asking again. */
+  find(keys: readonly string[], options: CallOptions = {}): Promise<Outcome<StoredObject>[]> {
+    const { gate, lookups, timeouts } = this.#options;
+    return gate.each('find', timeouts.lookupMs, keys, options, (batch, signal) =>
+      this.#withKeys(batch, (known) => lookups.find(known, signal)),
+    );
+  }
+
+  /** Parts of an object that was found; see `getRanges`. */
+  readRanges(
+    object: StoredObject,
+    ranges: readonly ByteRange[],
+    options: CallOptions = {},
+  ): Promise<Outcome<number>> {
+    const { gate, timeouts } = this.#options;
+    return gate.one('get', timeouts.transferMs, options, (signal) =>
+      this.#readRanges(object, ranges, signal),
+    );
   }
 
   /**

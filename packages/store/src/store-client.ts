@@ -2,7 +2,6 @@ import {
   type Address,
   assert,
   type Clock,
-  deadline,
   Ending,
   Fault,
   type Logger,
@@ -14,8 +13,9 @@ import type { Memory, TransferEngine } from '@tsukimi/transfer';
 import { ErrorCode, type Expected, makeUuid, type ReplicateConfig } from '@tsukimi/wire';
 import { BufferPool } from './buffer-pool.ts';
 import { EndpointHealth } from './core/endpoint-health.ts';
-import { type LifeOutcome, type LifeState, type LifeStep, StoreLife } from './core/store-life.ts';
+import { type LifeState, StoreLife } from './core/store-life.ts';
 import { Gate } from './gate.ts';
+import { LifeRunner } from './life-runner.ts';
 import { Lookups } from './lookups.ts';
 import { MasterLink } from './master-link.ts';
 import { ObjectPuts } from './object-puts.ts';
@@ -23,10 +23,12 @@ import { ObjectReader } from './object-reader.ts';
 import { ObjectWriter } from './object-writer.ts';
 import { Objects } from './objects.ts';
 import { Operations } from './operations.ts';
+import { ReplicaWriter } from './replica-writer.ts';
 import { defaultReplicateConfig } from './replicate-config.ts';
 import { type SegmentSize, Segments } from './segments.ts';
 import type {
   CallOptions,
+  Outcome,
   PutEntry,
   PutOutcome,
   ReadOutcome,
@@ -70,6 +72,7 @@ export interface StoreTimeouts {
 const defaultTimeouts: StoreTimeouts = { lookupMs: 100, transferMs: 10_000, controlMs: 1_000 };
 
 const pingPeriodMs = 1_000;
+const joinPollMs = 20;
 const backoffMinMs = 100;
 const backoffMaxMs = 2_000;
 /** Keys of one call to the master. More are asked for in several calls. */
@@ -93,6 +96,7 @@ export class StoreClient implements Service {
   readonly #timeouts: StoreTimeouts;
   readonly #link: MasterLink;
   readonly #life: StoreLife;
+  readonly #lifeRunner: LifeRunner;
   readonly #operations: Operations;
   readonly #gate: Gate;
   readonly #staging: BufferPool;
@@ -101,8 +105,8 @@ export class StoreClient implements Service {
   readonly #reader: ObjectReader;
   readonly #taskRunner: TaskRunner;
   readonly #defaultConfig: ReplicateConfig;
+  readonly #buffers = new Set<Memory>();
   readonly #ending = new Ending();
-  #wake = new AbortController();
   #running: Promise<void> = Promise.resolve();
 
   constructor(options: StoreClientOptions) {
@@ -122,7 +126,7 @@ export class StoreClient implements Service {
       onLost: (reason) => {
         if (!this.#life.reachable) return;
         this.#life.lostContact(reason);
-        this.#wake.abort();
+        this.#lifeRunner.turn();
       },
     });
     this.#life = new StoreLife({
@@ -136,9 +140,12 @@ export class StoreClient implements Service {
     const staging = new BufferPool({ byteCountMax: options.stagingByteCountMax ?? 256 * 2 ** 20 });
     const health = new EndpointHealth();
     const lookups = new Lookups(link, clock);
+    const calls = new WriteCalls(link);
+    const replicaWriter = new ReplicaWriter({ ...ports, health });
     const writer = new ObjectWriter({
       ...ports,
-      calls: new WriteCalls(link),
+      calls,
+      replicaWriter,
       staging,
       health,
       checksums: options.checksums ?? false,
@@ -148,7 +155,15 @@ export class StoreClient implements Service {
     this.#lookups = lookups;
     this.#operations = new Operations(clock);
     this.#gate = new Gate(this.#operations, () => this.reachable);
-    this.#puts = new ObjectPuts({ writer, lookups, clock });
+    this.#puts = new ObjectPuts({
+      writer,
+      calls,
+      replicaWriter,
+      lookups,
+      gate: this.#gate,
+      transferMs: this.#timeouts.transferMs,
+      clock,
+    });
     this.#reader = new ObjectReader({ ...ports, health });
     this.#defaultConfig = defaultReplicateConfig(
       options.segment === null ? '' : localHostname,
@@ -172,9 +187,15 @@ export class StoreClient implements Service {
       hostId,
       isServing: () => this.#life.state.kind === 'serving',
       onLending: (lends) => {
-        this.#life.lending(lends);
-        this.#wake.abort();
+        if (this.#life.lending(lends)) this.#lifeRunner.turn();
       },
+    });
+    this.#lifeRunner = new LifeRunner({
+      ...ports,
+      life: this.#life,
+      link,
+      segments: this.segments,
+      controlTimeoutMs,
     });
     this.#taskRunner = new TaskRunner({
       ...ports,
@@ -192,6 +213,12 @@ export class StoreClient implements Service {
     return this.#life.state.kind;
   }
 
+  /** What Mooncake's clients say of themselves as 0, 1 and 2. */
+  get health(): 'healthy' | 'closed' | 'master-unreachable' {
+    if (this.#operations.isClosed) return 'closed';
+    return this.reachable ? 'healthy' : 'master-unreachable';
+  }
+
   /** The name by which this client's segments are known. */
   get hostname(): string {
     return this.#options.localHostname;
@@ -207,8 +234,35 @@ export class StoreClient implements Service {
     const { segment } = this.#options;
     if (segment !== null) this.segments.add(segment);
     this.#life.start();
-    this.#running = this.#live().catch((error: unknown) => this.#ending.died(error));
+    this.#running = this.#lifeRunner.run().catch((error: unknown) => this.#ending.died(error));
     this.#taskRunner.start();
+  }
+
+  /** Resolves once the master serves this client, with its segments; rejects with the signal's reason. */
+  async joined(signal: AbortSignal): Promise<void> {
+    while (this.#life.state.kind !== 'serving') {
+      signal.throwIfAborted();
+      await sleep(this.#options.clock, joinPollMs, signal);
+    }
+  }
+
+  /**
+   * Makes memory known to the transfer engine, so that peers may read and write it; objects are put from
+   * and read into any memory without that. `INVALID_PARAMS` where some of it is known already.
+   */
+  registerBuffer(memory: Memory): Outcome<undefined> {
+    if (this.#buffers.has(memory)) return { error: ErrorCode.INVALID_PARAMS };
+    if (this.#operations.isClosed) return { error: ErrorCode.UNAVAILABLE_IN_CURRENT_STATUS };
+    this.#buffers.add(memory);
+    this.#options.engine.register(memory);
+    return { ok: undefined };
+  }
+
+  /** The opposite; the memory stays the caller's to close. */
+  unregisterBuffer(memory: Memory): Outcome<undefined> {
+    if (!this.#buffers.delete(memory)) return { error: ErrorCode.INVALID_PARAMS };
+    this.#options.engine.unregister(memory);
+    return { ok: undefined };
   }
 
   ended(): Promise<void> {
@@ -219,10 +273,12 @@ export class StoreClient implements Service {
     await this.#operations.close(deadlineSignal);
     await this.#taskRunner.stop();
     this.#life.stop();
-    this.#wake.abort();
+    this.#lifeRunner.turn();
     await this.#running;
     this.#link.close();
     this.segments.close();
+    for (const memory of this.#buffers) this.#options.engine.unregister(memory);
+    this.#buffers.clear();
     this.#ending.stopped();
   }
 
@@ -386,52 +442,6 @@ export class StoreClient implements Service {
     const options = signal === undefined ? {} : { signal };
     const outcomes = await this.#gate.each(what, timeoutMs, keys, options, ask);
     return outcomes.map((outcome) => ('ok' in outcome ? outcome.ok : null));
-  }
-
-  /** Performs what the life cycle asks for, until it ends. */
-  async #live(): Promise<void> {
-    const { clock } = this.#options;
-    for (;;) {
-      const step = this.#life.next();
-      if (step.act === 'end') return;
-      this.#wake = new AbortController();
-      if (step.delayMs > 0) await sleep(clock, step.delayMs, this.#wake.signal);
-      if (!this.#life.isCurrent(step)) continue;
-      if (step.act === 'mount' || step.act === 'remount') await this.#published();
-      // An unmount is what a stop waits for; everything else a stop cuts short.
-      const parent = step.act === 'unmount' ? undefined : this.#wake.signal;
-      using limit = deadline(clock, this.#timeouts.controlMs, step.act, parent);
-      this.#life.settle(step, await this.#perform(step.act, limit.signal));
-    }
-  }
-
-  /**
-   * Peers should find the segment before they are sent to it. Without metadata it is mounted all the
-   * same: this process reaches its own memory, and peers that knew it still do.
-   */
-  async #published(): Promise<void> {
-    const { clock, engine, logger } = this.#options;
-    using limit = deadline(clock, this.#timeouts.controlMs, 'publication', this.#wake.signal);
-    await engine.published(limit.signal).catch((error: unknown) => {
-      logger.warn('store.segment_unpublished', { reason: String(error) });
-    });
-  }
-
-  #perform(act: LifeStep['act'], signal: AbortSignal): Promise<LifeOutcome> {
-    switch (act) {
-      case 'greet':
-        return this.#link.greet(signal);
-      case 'ping':
-        return this.#link.ping(signal);
-      case 'mount':
-        return this.segments.mountAll(signal);
-      case 'remount':
-        return this.segments.remountAll(signal);
-      case 'unmount':
-        return this.segments.unmountAll(signal);
-      case 'end':
-        assert(false, 'an ended life asks for nothing');
-    }
   }
 }
 

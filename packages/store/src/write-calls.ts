@@ -83,3 +83,13 @@ export class WriteCalls {
     return this.#link.askEach('BatchPutRevoke', keys.length, [...args], revokeLimit);
   }
 }
+
+/** Without an answer the master may have started it all the same, and so it has where we cannot write. */
+export function mayBeStarted(start: Expected<unknown>): boolean {
+  if ('ok' in start) return true;
+  return (
+    start.error === ErrorCode.RPC_FAIL ||
+    start.error === ErrorCode.RPC_TIMEOUT ||
+    start.error === ErrorCode.INVALID_REPLICA
+  );
+}

@@ -93,15 +93,19 @@ export class StoreLife {
     this.#become({ kind: owes ? 'leaving' : 'left' });
   }
 
-  /** The client began to lend memory, which it has mounted by itself, or has taken back the last of it. */
-  lending(hasSegment: boolean): void {
-    if (hasSegment === this.#hasSegment) return;
+  /**
+   * The client lends memory from now on, which it has mounted by itself, or has taken back the last of it.
+   * Whether that changes what comes next.
+   */
+  lending(hasSegment: boolean): boolean {
+    if (hasSegment === this.#hasSegment) return false;
     this.#hasSegment = hasSegment;
     if (!hasSegment) this.#mounted = false;
-    if (this.#state.kind !== 'serving') return;
+    if (this.#state.kind !== 'serving') return false;
     this.#mounted = hasSegment;
-    // The master does not count on life signs of a client before it has mounted again.
-    if (hasSegment) this.#become({ kind: 'checking', remounted: false });
+    // The master expects life signs of a client that lends, and a re-mount after the first.
+    this.#become(hasSegment ? { kind: 'checking', remounted: false } : { kind: 'serving' });
+    return true;
   }
 
   /** An operation found the master gone before the next ping would have. */
