@@ -18,11 +18,12 @@ export interface OwnClientOptions {
   /** 0 to lend none. */
   readonly segmentByteCount: number;
   readonly shared?: boolean;
+  readonly checksums?: boolean;
 }
 
 /** A store client of ours in this process, once the master serves it. */
 export async function startOwnClient(options: OwnClientOptions): Promise<OwnClient> {
-  const { name, segmentByteCount, shared = false } = options;
+  const { name, segmentByteCount, shared = false, checksums = false } = options;
   const common = { clock: new SystemClock(), random: new SystemRandom(), logger: silentLogger };
   const metadataAddress = parseMetadataAddress(options.metadata, {});
   const metadata =
@@ -41,6 +42,7 @@ export async function startOwnClient(options: OwnClientOptions): Promise<OwnClie
     engine,
     localHostname: name,
     segment: segmentByteCount === 0 ? null : { byteCount: segmentByteCount, shared },
+    checksums,
     // A busy machine must not make a test fail.
     timeouts: { lookupMs: 10_000, transferMs: 60_000, controlMs: 10_000 },
   });

@@ -21,8 +21,6 @@ export interface SegmentsOptions {
   readonly localHostname: string;
   readonly hostId: string;
   readonly controlTimeoutMs: number;
-  /** Whether the master counts on this client's life signs, or would with a segment. */
-  readonly isServing: () => boolean;
   /** Told when the first segment was mounted or the last one was taken back. */
   readonly onLending: (lends: boolean) => void;
   readonly clock: Clock;
@@ -70,10 +68,8 @@ export class Segments {
    * not that much, `RPC_FAIL` when no master takes it.
    */
   mount(size: SegmentSize, options: CallOptions = {}): Promise<Outcome<Uuid>> {
-    const { clock, controlTimeoutMs, engine, gate, isServing, link, logger, onLending } =
-      this.#options;
+    const { clock, controlTimeoutMs, engine, gate, link, logger, onLending } = this.#options;
     return gate.one<Uuid>('mount', controlTimeoutMs, options, async (signal) => {
-      if (!isServing()) return { error: ErrorCode.RPC_FAIL };
       let memory: Memory;
       try {
         memory = this.#allocate(size);

@@ -185,7 +185,6 @@ export class StoreClient implements Service {
       ...common,
       localHostname,
       hostId,
-      isServing: () => this.#life.state.kind === 'serving',
       onLending: (lends) => {
         if (this.#life.lending(lends)) this.#lifeRunner.turn();
       },
