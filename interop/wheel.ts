@@ -1,5 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
@@ -27,8 +36,22 @@ export function installWheel(release: string = currentRelease): Wheel {
   return {
     release,
     python: join(directory, 'bin', 'python'),
-    program: (name) => join(directory, 'bin', name),
+    program: (name) => programPath(directory, name),
   };
+}
+
+/**
+ * The scripts of older releases start their native program as a child, which would outlive them: the program
+ * itself is preferred where there is one.
+ */
+function programPath(directory: string, name: string): string {
+  const [version] = readdirSync(join(directory, 'lib')).filter((entry) =>
+    entry.startsWith('python'),
+  );
+  const native = join(directory, 'lib', version ?? '', 'site-packages', 'mooncake', name);
+  if (!existsSync(native)) return join(directory, 'bin', name);
+  chmodSync(native, 0o755);
+  return native;
 }
 
 function install(release: string, directory: string, marker: string): void {
