@@ -150,17 +150,16 @@ describe('Our store client and the real master', () => {
     };
     const put = await objects.putBatch(['wide/1', 'wide/2'], [value, value], { config });
     expect(put.map(nameOf)).toEqual(['stored', 'stored']);
-    expect((await endpointsOf('wide/1')).toSorted()).toEqual([
-      first.store.hostname,
-      second.store.hostname,
-    ]);
+    expect(new Set(await endpointsOf('wide/1'))).toEqual(
+      new Set([first.store.hostname, second.store.hostname]),
+    );
     const all = await objects.replicasBatch(['wide/2', 'none']);
     expect(all.map((each) => ('ok' in each ? each.ok.length : errorName(each.error)))).toEqual([
       2,
       'OBJECT_NOT_FOUND',
     ]);
     const found = valueOf(await objects.replicasByRegex('^wide/'));
-    expect(found.map(([key]) => key).toSorted()).toEqual(['wide/1', 'wide/2']);
+    expect(new Set(found.map(([key]) => key))).toEqual(new Set(['wide/1', 'wide/2']));
   });
 
   it('upserts what is there and what is not, of the same size and another', async () => {
@@ -299,7 +298,7 @@ describe('Our store client and the real master', () => {
         location.kind === 'memory' ? location.buffer.transportEndpoint : location.kind,
       );
     expect(await done(valueOf(await tasks.copy('k', [to])))).toBe('done');
-    expect((await endpoints()).toSorted()).toEqual([from, to]);
+    expect(new Set(await endpoints())).toEqual(new Set([from, to]));
     await pause(leaseMs);
     expect(await objects.clearReplicas(['k'], from)).toEqual({ ok: ['k'] });
     expect(await done(valueOf(await tasks.move('k', to, from)))).toBe('done');

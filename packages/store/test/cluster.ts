@@ -18,6 +18,7 @@ export interface MemberOptions {
   /** Engines ask each other instead of a metadata server. */
   readonly handshake?: boolean;
   readonly stagingByteCountMax?: number;
+  readonly checksums?: boolean;
 }
 
 /** A real metadata server, a real master and members, all in this process, over sockets. */
@@ -89,6 +90,7 @@ export class TestCluster {
       ...(options.stagingByteCountMax === undefined
         ? {}
         : { stagingByteCountMax: options.stagingByteCountMax }),
+      checksums: options.checksums ?? false,
       // A busy machine must not make a test fail.
       timeouts: { lookupMs: 5_000 },
     });
