@@ -14,20 +14,20 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export type OpenCleanedMetadata = (() => Promise<CleanedMetadata>) | null;
 
 interface Sources {
-  /** The one in the same process, which goes before the others. */
-  readonly inside: MetadataServer | null;
-  /** `--metadata-server`. */
+  /** `--metadata-server`, which goes before the others. */
   readonly given: string | undefined;
+  /** The one in the same process. */
+  readonly inside: MetadataServer | null;
   readonly env: Environment;
   readonly ports: { readonly clock: Clock; readonly logger: Logger };
 }
 
 /**
- * Where the engines of the cluster publish themselves: the server inside, else what is given, else the
+ * Where the engines of the cluster publish themselves: what is given, else the server inside, else the
  * `metadata_server` of the file that MOONCAKE_CONFIG_PATH names, as Mooncake's master looks for it.
  */
-export function cleanedMetadata({ inside, given, env, ports }: Sources): OpenCleanedMetadata {
-  if (inside !== null) {
+export function cleanedMetadata({ given, inside, env, ports }: Sources): OpenCleanedMetadata {
+  if (given === undefined && inside !== null) {
     return async () => ({
       get: (key) => inside.get(key),
       remove: (key) => inside.remove(key),

@@ -119,7 +119,7 @@ function metadataCleaner(
 ): MetadataCleaner | null {
   if (!options.enableMetadataCleanupOnTimeout) return null;
   const given = options.metadataServer;
-  const open = cleanedMetadata({ inside, given, env, ports: { clock, logger } });
+  const open = cleanedMetadata({ given, inside, env, ports: { clock, logger } });
   if (open === null) return null;
   return new MetadataCleaner({ open, clusterId: options.metadataClusterId, clock, logger });
 }

@@ -1,9 +1,11 @@
-/** Test aids: a metadata store in memory, for tests that need none of the wire. */
+/** Test aids: a metadata store in memory, for tests that need none of the wire, and real servers. */
 
 import { Fault } from '@tsukimi/base';
 import type { JsonValue } from './json.ts';
 import { parseJson, sortedJson } from './json.ts';
 import type { MetadataStore } from './metadata-store.ts';
+
+export { freePort, RealServer, startEtcd, startRedis } from './testing/real-servers.ts';
 
 /** Values go through their JSON text, so what comes back is what a server would give back. */
 export class MemoryMetadataStore implements MetadataStore {

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { SystemClock, silentLogger } from '@tsukimi/base';
 import { eventually } from '@tsukimi/base/testing';
+import { freePort, RealServer, startEtcd, startRedis } from '@tsukimi/metadata/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   type ClosableMetadataStore,
@@ -10,7 +11,6 @@ import {
   openMetadataStore,
   parseMetadataAddress,
 } from '../src/index.ts';
-import { freePort, RealServer, startEtcd, startRedis } from './real-servers.ts';
 
 const clock = new SystemClock();
 const disposals: (() => Promise<unknown>)[] = [];

@@ -1,4 +1,4 @@
-import { type Address, Fault, parseAddress } from '@tsukimi/base';
+import { type Address, type Clock, Fault, parseAddress, sleep } from '@tsukimi/base';
 import {
   type JsonValue,
   type MetadataStore,
@@ -17,18 +17,24 @@ export interface PeerSource {
   handshakeAddress(endpoint: string, signal: AbortSignal): Promise<Address>;
 }
 
+/** How long the restart of a metadata server may take without a transfer failing for it. */
+const patienceMs = 3_000;
+const retryPauseMs = 100;
+
 /** Peers whose descriptors a metadata server holds. */
 export class MetadataPeerSource implements PeerSource {
   readonly #metadata: MetadataStore;
   readonly #clusterId: string;
+  readonly #clock: Clock;
 
-  constructor(metadata: MetadataStore, clusterId: string) {
+  constructor(metadata: MetadataStore, clusterId: string, clock: Clock) {
     this.#metadata = metadata;
     this.#clusterId = clusterId;
+    this.#clock = clock;
   }
 
   async describe(endpoint: string, signal: AbortSignal): Promise<SegmentDescriptor> {
-    const value = await this.#metadata.get(segmentKey(endpoint, this.#clusterId), { signal });
+    const value = await this.#get(segmentKey(endpoint, this.#clusterId), signal);
     if (value === null) {
       throw new Fault('PEER_UNREACHABLE', `${endpoint}: the metadata server does not know it`);
     }
@@ -36,12 +42,26 @@ export class MetadataPeerSource implements PeerSource {
   }
 
   async handshakeAddress(endpoint: string, signal: AbortSignal): Promise<Address> {
-    const value = await this.#metadata.get(rpcMetaKey(endpoint, this.#clusterId), { signal });
+    const value = await this.#get(rpcMetaKey(endpoint, this.#clusterId), signal);
     if (value === null) {
       throw new Fault('PEER_UNREACHABLE', `${endpoint}: the metadata server has no address of it`);
     }
     const { host, rpcPort } = parseRpcMeta(value, `rpc_meta of ${endpoint}`);
     return { host, port: rpcPort };
+  }
+
+  /** Waits for a server that is away for a moment. */
+  async #get(key: string, signal: AbortSignal): Promise<JsonValue | null> {
+    const untilMs = this.#clock.monotonicMs() + patienceMs;
+    for (;;) {
+      try {
+        return await this.#metadata.get(key, { signal });
+      } catch (error) {
+        const mayRetry = Fault.has(error, 'PEER_UNREACHABLE') && !signal.aborted;
+        if (!mayRetry || this.#clock.monotonicMs() + retryPauseMs > untilMs) throw error;
+        await sleep(this.#clock, retryPauseMs, signal);
+      }
+    }
   }
 }
 

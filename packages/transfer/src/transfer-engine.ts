@@ -110,7 +110,7 @@ export class TransferEngine implements Service {
               shakeHands(address, type, value, this.#handshakeOptions(signal)),
             () => this.#formatSelf(),
           )
-        : new MetadataPeerSource(metadata, clusterId);
+        : new MetadataPeerSource(metadata, clusterId, options.clock);
     this.#peers = new PeerDirectory(this.#source, options.clock);
     this.#shared = new SharedMemoryTransport(options.sharedMemory ? hostId() : 'none');
     this.#transports = [
