@@ -5,10 +5,13 @@ import { type Context, Hono } from 'hono';
 import type { CallTallies } from './call-tallies.ts';
 import type { MasterCore } from './core/master-core.ts';
 import type { SegmentView } from './core/segment-view.ts';
+import type { Journal } from './journal/journal.ts';
 import { metricsSummary, metricsText } from './metrics-text.ts';
 
 export interface AdminPorts {
   readonly core: MasterCore;
+  /** Null when none is kept. */
+  readonly journal: Journal | null;
   readonly tallies: CallTallies;
   readonly logger: Logger;
   /** What calls that destroy must send as `X-API-Key`; null: nothing is asked. */
@@ -23,11 +26,11 @@ const statusNames = new Map<number, string>(
 
 /** The HTTP side of Mooncake's master, with its paths and bodies, and `/debug/invariants`. */
 export function adminApi(ports: AdminPorts): Hono {
-  const { core, tallies } = ports;
+  const { core, journal, tallies } = ports;
   const app = new Hono();
   app.get('/metrics', (context) => {
     context.header('content-type', 'text/plain; version=0.0.4');
-    return context.body(metricsText(core, tallies));
+    return context.body(metricsText(core, journal, tallies));
   });
   app.get('/metrics/summary', (context) => context.text(metricsSummary(core)));
   stateRoutes(app);

@@ -19,10 +19,17 @@ import { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
 import { MasterCore } from './core/master-core.ts';
 import { masterHandlers } from './handlers.ts';
 import { Housekeeping } from './housekeeping.ts';
+import { Journal } from './journal/journal.ts';
+import { JournalDirectory } from './journal/journal-directory.ts';
+import { openJournalFile } from './journal/journal-file.ts';
+import { bootId, JournalKeeper } from './journal/journal-keeper.ts';
 import { matchKeys } from './key-matcher.ts';
 import { MetadataCleaner } from './metadata-cleaner.ts';
 import { tellingClients } from './named-clients.ts';
 import { type MasterOptions, noticesOf } from './options.ts';
+
+/** The journal of a small master stays below this; replaying so much takes about a second. */
+const snapshotByteCount = 64 * 2 ** 20;
 
 export interface MasterPorts {
   readonly clock: Clock;
@@ -47,13 +54,20 @@ export function assembleMaster(options: MasterOptions, ports: MasterPorts): Mast
   const { clock, random, logger } = ports;
   const inside = options.enableHttpMetadataServer ? metadataServer(options, ports) : null;
   const cleaner = metadataCleaner(options, ports, inside);
+  const directory =
+    options.journalDir === undefined ? null : new JournalDirectory(options.journalDir);
+  const journal = directory === null ? null : newJournal(directory, options, ports);
   const core = new MasterCore({
     ...coreOptionsOf(options),
     clock: new TurnClock(clock),
     random,
     matchKeys,
-    changes: null,
+    changes: journal?.changes ?? null,
   });
+  const keeper =
+    journal === null || directory === null
+      ? null
+      : new JournalKeeper({ directory, journal, core, clock, logger });
   const tallies = new CallTallies();
   const housekeeping = new Housekeeping(core, clock, logger, (name) => cleaner?.engineLost(name));
   const presence = new ClientPresence({
@@ -79,8 +93,15 @@ export function assembleMaster(options: MasterOptions, ports: MasterPorts): Mast
     onClose: (peer) => presence.closed(peer),
     clock,
     logger,
+    ...(journal === null ? {} : { gate: journal }),
   });
-  const api = adminApi({ core, tallies, logger, adminApiKey: options.adminApiKey ?? null });
+  const api = adminApi({
+    core,
+    journal,
+    tallies,
+    logger,
+    adminApiKey: options.adminApiKey ?? null,
+  });
   const listen = getRequestListener(api.fetch);
   const admin = new HttpService({
     name: 'master admin server (--metrics_port, --metrics_host)',
@@ -89,7 +110,7 @@ export function assembleMaster(options: MasterOptions, ports: MasterPorts): Mast
     listener: (request, response) => void listen(request, response),
     connectionCountMax: 256,
   });
-  const services = [inside, cleaner, housekeeping, rpc, admin].filter(
+  const services = [inside, cleaner, keeper, housekeeping, rpc, admin].filter(
     (service) => service !== null,
   );
   return { services, core, rpc, admin, notices: [bindingNotice(options), ...noticesOf(options)] };
@@ -100,6 +121,17 @@ export function createMaster(options: MasterOptions, ports: MasterPorts): readon
   const { services, notices } = assembleMaster(options, ports);
   for (const notice of notices) ports.logger.info('master.notice', { notice });
   return services;
+}
+
+function newJournal(
+  directory: JournalDirectory,
+  { journalSync: syncPeriodMs }: MasterOptions,
+  { clock, random, logger }: MasterPorts,
+): Journal {
+  return new Journal({
+    ...{ directory, open: openJournalFile, syncPeriodMs, snapshotByteCount, bootId: bootId() },
+    ...{ clock, random, logger },
+  });
 }
 
 function metadataServer(options: MasterOptions, { clock, logger }: MasterPorts): MetadataServer {

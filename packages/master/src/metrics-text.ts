@@ -1,14 +1,20 @@
 import type { CallTallies } from './call-tallies.ts';
 import type { MasterCore } from './core/master-core.ts';
+import type { Journal } from './journal/journal.ts';
 
 type Kind = 'counter' | 'gauge';
 
 /** What Prometheus reads, under the names of Mooncake's metrics; those of features we lack are absent. */
-export function metricsText(core: MasterCore, tallies: CallTallies): string {
+export function metricsText(
+  core: MasterCore,
+  journal: Journal | null,
+  tallies: CallTallies,
+): string {
   return [
     ...gauges(core),
     ...segmentGauges(core),
     ...counters(core),
+    ...(journal === null ? [] : journalMetrics(journal)),
     ...callCounters(tallies),
     '',
   ].join('\n');
@@ -78,6 +84,18 @@ function counters({ counters: counted }: MasterCore): string[] {
     tsukimi_master_reclaimed_puts_total: counted.reclaimed,
     tsukimi_master_expired_clients_total: counted.expiredClients,
   }).flatMap(([name, value]) => metric(name, 'counter', value));
+}
+
+function journalMetrics({ counters: counted, isWhole }: Journal): string[] {
+  return [
+    ...metric('tsukimi_master_journal_whole', 'gauge', isWhole ? 1 : 0),
+    ...metric('tsukimi_master_journal_batches_total', 'counter', counted.batches),
+    ...metric('tsukimi_master_journal_bytes_total', 'counter', counted.byteCount),
+    ...metric('tsukimi_master_journal_syncs_total', 'counter', counted.syncs),
+    ...metric('tsukimi_master_journal_failures_total', 'counter', counted.failures),
+    ...metric('tsukimi_master_journal_snapshots_total', 'counter', counted.snapshots),
+    ...metric('tsukimi_master_journal_last_snapshot_ms', 'gauge', counted.lastSnapshotMs),
+  ];
 }
 
 function callCounters({ calls, batches }: CallTallies): string[] {

@@ -119,6 +119,14 @@ const activeOptions = {
     schema: z.enum(allocationStrategies).default('random'),
     doc: `Where new objects go: ${allocationStrategies.join(', ')}.`,
   },
+  journalDir: {
+    schema: z.string().min(1).optional(),
+    doc: 'Directory of a journal from which a restarted master has its objects again; none is kept when absent.',
+  },
+  journalSync: {
+    schema: z.union([z.literal('always').transform(() => 0), duration]).default(1_000),
+    doc: 'When the journal is on the disk: always before an answer, or after 1s, 500ms. An end of the master alone loses nothing either way.',
+  },
   remountRestSec: {
     schema: z.coerce
       .number()

@@ -4,6 +4,7 @@
  */
 export { type RpcCallOptions, RpcClient, type RpcClientOptions } from './client.ts';
 export {
+  type AnswerGate,
   type Handlers,
   type Peer,
   RpcServer,

@@ -12,7 +12,7 @@ import {
   writeErrorResponse,
   writeResponse,
 } from '@tsukimi/wire';
-import type { Peer, RpcServerLimits } from './server.ts';
+import type { AnswerGate, Peer, RpcServerLimits } from './server.ts';
 
 /** Answers are handed to the socket in pieces of about this size, or when there are no more. */
 const flushByteCount = 256 * 1_024;
@@ -33,6 +33,7 @@ export interface ServerConnectionOptions {
   readonly out: ByteWriter;
   /** Counts what half requests hold, over all connections of a server. */
   readonly unfinished: { byteCount: number };
+  readonly gate: AnswerGate | null;
   readonly onAppendix: ((bytes: Buffer, peer: Peer) => void) | undefined;
   readonly onClose: () => void;
 }
@@ -58,6 +59,8 @@ export class ServerConnection {
   #requestLimit: Scheduled | null = null;
   #unreadLimit: Scheduled | null = null;
   #isFinishing = false;
+  /** Whether the gate holds answers back, which the socket keeps meanwhile. */
+  #isHeld = false;
 
   constructor(socket: Socket, options: ServerConnectionOptions) {
     this.#socket = socket;
@@ -133,7 +136,8 @@ export class ServerConnection {
       this.#watchRequest(true);
     }
     const isDone = this.#frameIndex === this.#frames.length && this.#unanswered.length === 0;
-    if (this.#isFinishing && isDone) this.#socket.end(() => this.#socket.destroy());
+    if (this.#isFinishing && isDone && !this.#isHeld)
+      this.#socket.end(() => this.#socket.destroy());
   }
 
   get #isHeldBack(): boolean {
@@ -227,15 +231,25 @@ export class ServerConnection {
   }
 
   #flush(): void {
-    const { out, clock, limits } = this.#options;
+    const { out, clock, limits, gate } = this.#options;
     if (out.position === 0) return;
     const bytes = out.take();
     if (this.#socket.destroyed) return;
+    if (!this.#isHeld && gate?.holdBack(() => this.#release()) === true) {
+      this.#isHeld = true;
+      this.#socket.cork();
+    }
     this.#socket.write(bytes);
     if (this.#socket.writableLength < limits.unreadByteCountMax) return;
     this.#unreadLimit ??= clock.schedule(limits.unreadWithinMs, () =>
       this.#refuse('answers were not read in time'),
     );
+  }
+
+  #release(): void {
+    this.#isHeld = false;
+    this.#socket.uncork();
+    if (this.#isFinishing) this.#work();
   }
 
   /** Gives a request that has begun a time to be complete; while we do not read, it has all the time. */

@@ -22,6 +22,12 @@ export type Handlers<P extends Protocol> = {
   ) => ResultOf<P[K]> | Promise<ResultOf<P[K]>>;
 };
 
+/** Keeps answers from leaving before what they say is safe. */
+export interface AnswerGate {
+  /** True: what is answered now leaves when `release` is called, and false: at once. */
+  holdBack(release: () => void): boolean;
+}
+
 export interface RpcServerLimits {
   readonly connectionCountMax: number;
   /** A longer request closes its connection. */
@@ -61,6 +67,7 @@ export interface RpcServerOptions<P extends Protocol> {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits?: Partial<RpcServerLimits>;
+  readonly gate?: AnswerGate | undefined;
   /** Bytes that follow the arguments of a request, before its handler runs. Throws what is malformed. */
   readonly onAppendix?: (bytes: Buffer, peer: Peer) => void;
   /** The last that is heard of a peer. */
@@ -152,6 +159,7 @@ export class RpcServer<P extends Protocol> implements Service {
       methodById: this.#methodById,
       out: this.#out,
       unfinished: this.#unfinished,
+      gate: this.#options.gate ?? null,
       handlers: this.#options.handlers as never,
       onAppendix: this.#options.onAppendix,
       onClose: () => {

@@ -6,6 +6,7 @@ export { allocateMemory, type Memory, type MemoryOptions } from './memory.ts';
 export type { Notification } from './notification-queue.ts';
 export type { Peer } from './peer-directory.ts';
 export { hostId, removeStaleSegments } from './segment-file.ts';
+export { lockFile } from './system-calls.ts';
 export {
   TransferEngine,
   type TransferEngineOptions,

@@ -32,9 +32,12 @@ const textByteCountMax = 0xffff;
 /** Writes what it is told as records. */
 export class RecordWriter implements ChangeLog {
   readonly #out: ByteWriter;
+  readonly #onRecord: () => void;
 
-  constructor(out: ByteWriter) {
+  /** `onRecord` is told of the end of each record. */
+  constructor(out: ByteWriter, onRecord: () => void) {
     this.#out = out;
+    this.#onRecord = onRecord;
     out.lengthWidth = 2;
   }
 
@@ -51,22 +54,26 @@ export class RecordWriter implements ChangeLog {
     this.#text(segment.hostId);
     this.#text(owner);
     out.u8(isClosing ? 1 : 0);
+    this.#onRecord();
   }
 
   unmounted(number: number): void {
     this.#out.u8(Kind.UNMOUNTED);
     this.#out.size(number);
+    this.#onRecord();
   }
 
   diskMounted({ number, owner }: DiskImage): void {
     this.#out.u8(Kind.DISK_MOUNTED);
     this.#out.size(number);
     this.#text(owner);
+    this.#onRecord();
   }
 
   diskUnmounted(number: number): void {
     this.#out.u8(Kind.DISK_UNMOUNTED);
     this.#out.size(number);
+    this.#onRecord();
   }
 
   stored(object: ObjectImage): void {
@@ -87,12 +94,14 @@ export class RecordWriter implements ChangeLog {
     if (groupId !== '') this.#text(groupId);
     out.u16(replicas.length);
     for (const replica of replicas) this.#replica(replica);
+    this.#onRecord();
   }
 
   gone(tenant: string, key: string): void {
     this.#out.u8(Kind.GONE);
     this.#text(tenant);
     this.#text(key);
+    this.#onRecord();
   }
 
   setAside({ id, mount, offset, byteCount }: AsideImage): void {
@@ -102,11 +111,13 @@ export class RecordWriter implements ChangeLog {
     out.size(mount);
     out.size(offset);
     out.size(byteCount);
+    this.#onRecord();
   }
 
   released(id: number): void {
     this.#out.u8(Kind.RELEASED);
     this.#out.size(id);
+    this.#onRecord();
   }
 
   #replica(replica: ReplicaImage): void {
