@@ -1,4 +1,4 @@
-import { Fault } from '@tsukimi/base';
+import { type Address, Fault } from '@tsukimi/base';
 import { z } from 'zod';
 import type { JsonValue } from './json.ts';
 
@@ -45,6 +45,15 @@ export interface SegmentDescriptor {
     readonly host: string;
     readonly buffers: readonly SharedBuffer[];
   } | null;
+  /** Only from our own engines: what their data port can do beyond the protocol. */
+  readonly ownTarget: OwnTarget | null;
+}
+
+export interface OwnTarget {
+  /** So many requests may be sent on one connection before the first is answered. */
+  readonly requestsAhead: number;
+  /** Where else it listens, on other network interfaces. */
+  readonly addresses: readonly Address[];
 }
 
 const bufferCountMax = 4_096;
@@ -85,6 +94,16 @@ const descriptorSchema = z.object({
     })
     .optional()
     // A broken hint of ours must not cost the way over TCP.
+    .catch(undefined),
+  tsukimi_tcp: z
+    .object({
+      requests_ahead: z.number().int().min(1).max(1_024),
+      addresses: z
+        .array(z.object({ host: z.string().min(1).max(256), port: port.min(1) }))
+        .max(16)
+        .default([]),
+    })
+    .optional()
     .catch(undefined),
 });
 
@@ -142,6 +161,13 @@ export function parseSegmentDescriptor(value: JsonValue, what: string): SegmentD
               inode,
             })),
           },
+    ownTarget:
+      raw.tsukimi_tcp === undefined
+        ? null
+        : {
+            requestsAhead: raw.tsukimi_tcp.requests_ahead,
+            addresses: raw.tsukimi_tcp.addresses,
+          },
   };
 }
 
@@ -170,6 +196,16 @@ export function formatSegmentDescriptor(descriptor: SegmentDescriptor): JsonValu
               length: buffer.byteCount,
               path: buffer.path,
               inode: buffer.inode,
+            })),
+          },
+    tsukimi_tcp:
+      descriptor.ownTarget === null
+        ? undefined
+        : {
+            requests_ahead: descriptor.ownTarget.requestsAhead,
+            addresses: descriptor.ownTarget.addresses.map(({ host, port: at }) => ({
+              host,
+              port: at,
             })),
           },
   };

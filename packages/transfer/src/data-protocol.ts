@@ -40,6 +40,11 @@ export function parseRequest(bytes: Buffer): DataRequest {
   };
 }
 
+/** Whether a whole request lies at the start of `bytes` and reads. */
+export function startsWithRead(bytes: Buffer): boolean {
+  return bytes.length >= requestByteCount && ((bytes[16] as number) & ~versionBit) !== writeOpcode;
+}
+
 function formatStatus(code: number): Buffer {
   const bytes = Buffer.alloc(statusByteCount);
   bytes.writeUInt32LE(code, 0);

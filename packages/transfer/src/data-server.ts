@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { type Clock, every, type Scheduled } from '@tsukimi/base';
-import { okStatus } from './data-protocol.ts';
+import { startsWithRead } from './data-protocol.ts';
+import { type Receiver, receiveInto } from './receiving-socket.ts';
 import { type ResolveMemory, TargetSession } from './target-session.ts';
 import { TcpListener } from './tcp-listener.ts';
 
@@ -17,13 +18,19 @@ export interface DataServerOptions {
 
 /** What is handed to the socket at once: small enough that the end of one piece is a sign of life. */
 const pieceByteCount = 2 ** 20;
-const piecesAheadCount = 4;
+const aheadByteCountMax = 2 * pieceByteCount;
+/** Takes a request with 64 KiB of payload in one read. */
+const stagingByteCount = 2 ** 16 + 2 ** 10;
+/** So much is still to come of a write when it is received straight into memory. */
+const directByteCountMin = 2 ** 13;
 
 /** Serves reads and writes of registered memory to peers: the target's side of the data plane. */
 export class DataServer {
   readonly #options: DataServerOptions;
   readonly #listener: TcpListener;
   readonly #connections = new Set<DataConnection>();
+  /** One for all connections: its bytes are used before the next read. */
+  readonly #staging = Buffer.allocUnsafeSlow(stagingByteCount);
   #sweep: Scheduled | null = null;
 
   constructor(options: DataServerOptions) {
@@ -33,6 +40,7 @@ export class DataServer {
       host: options.host,
       port: options.port,
       connectionCountMax: options.connectionCountMax ?? 1_024,
+      isPaused: true,
       onDeath: options.onDeath,
       onConnection: (socket) => this.#accept(socket),
     });
@@ -60,34 +68,41 @@ export class DataServer {
 
   #accept(socket: Socket): void {
     const { resolve, clock } = this.#options;
-    const connection = new DataConnection(socket, new TargetSession(resolve), clock);
+    const connection = new DataConnection(socket, new TargetSession(resolve), this.#staging, clock);
     this.#connections.add(connection);
     socket.once('close', () => this.#connections.delete(connection));
   }
 }
 
-class DataConnection {
+class DataConnection implements Receiver {
   readonly #socket: Socket;
   readonly #session: TargetSession;
+  readonly #staging: Buffer;
   readonly #clock: Clock;
   /** What is not yet handed to the socket. */
   #unsent: Buffer[] = [];
-  #piecesAhead = 0;
-  /** Received behind a request whose answer is still being sent. */
+  /** Received behind an answer that is still being sent. */
   #unread: Buffer | null = null;
   #progressMs: number;
   #state: 'open' | 'last-request' | 'rejected' = 'open';
+  readonly #onSent = () => this.#sent();
 
-  constructor(socket: Socket, session: TargetSession, clock: Clock) {
-    this.#socket = socket;
+  constructor(accepted: Socket, session: TargetSession, staging: Buffer, clock: Clock) {
     this.#session = session;
+    this.#staging = staging;
     this.#clock = clock;
     this.#progressMs = clock.monotonicMs();
-    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    this.#socket = receiveInto(accepted, this);
+    // Peers vanish; 'close' follows and is all that matters.
+    this.#socket.on('error', () => {});
+  }
+
+  get #isFlushed(): boolean {
+    return this.#unsent.length === 0 && this.#socket.writableLength === 0;
   }
 
   get #isIdle(): boolean {
-    return !this.#session.isMidRequest && this.#unsent.length === 0 && this.#piecesAhead === 0;
+    return !this.#session.isMidRequest && this.#unread === null && this.#isFlushed;
   }
 
   /** An idle connection may stay as long as it likes. */
@@ -101,57 +116,91 @@ class DataConnection {
     this.#state = 'last-request';
   }
 
-  #receive(chunk: Buffer): void {
+  next(): Buffer {
+    const { destination } = this.#session;
+    const isLong = destination !== null && destination.length >= directByteCountMin;
+    return isLong && this.#unread === null ? destination : this.#staging;
+  }
+
+  received(byteCount: number, memory: Buffer): void {
     // Whoever was rejected may still be sending; reading on lets our answer arrive before the end.
     if (this.#state === 'rejected') return;
     this.#progressMs = this.#clock.monotonicMs();
+    if (memory === this.#session.destination) {
+      this.#unsent.push(...this.#session.filled(byteCount));
+      this.#send();
+      this.#closeIfLast();
+    } else this.#serve(memory.subarray(0, byteCount));
+  }
+
+  #serve(chunk: Buffer): void {
     let rest = chunk;
     while (rest.length > 0) {
-      const { consumedByteCount, send, close } = this.#session.step(rest);
+      rest = this.#serveAhead(rest);
+      this.#send();
+      if (!this.#isFlushed) {
+        // A later write must not change an answer under way. The memory received into is lent.
+        this.#unread = Buffer.from(rest);
+        this.#socket.pause();
+        return;
+      }
+      if (this.#state === 'rejected') return void this.#socket.end();
+    }
+    this.#closeIfLast();
+  }
+
+  /** Serves requests as long as no answer has to leave first. Answers what was not used. */
+  #serveAhead(chunk: Buffer): Buffer {
+    let rest = chunk;
+    while (rest.length > 0) {
+      const { consumedByteCount, send, showsMemory, close } = this.#session.step(rest);
       rest = rest.subarray(consumedByteCount);
       this.#unsent.push(...send);
       if (close) {
         // Version 1 has no answer for this; a reset is the one sign its writer can see.
-        if (send.length === 0) {
-          this.#socket.resetAndDestroy();
-          return;
-        }
+        if (send.length === 0) this.#socket.resetAndDestroy();
         this.#state = 'rejected';
-        rest = rest.subarray(rest.length);
+        return rest.subarray(rest.length);
       }
-      // Requests are served strictly in turn: a later write must not change an answer under way.
-      if (send.some((bytes) => bytes !== okStatus)) break;
+      if (showsMemory && !startsWithRead(rest)) return rest;
     }
-    this.#send();
-    if (this.#piecesAhead > 0) {
-      this.#unread = rest;
-      this.#socket.pause();
-    } else if (this.#state === 'rejected') this.#socket.end();
+    return rest;
   }
 
   #send(): void {
-    while (this.#unsent.length > 0 && this.#piecesAhead < piecesAheadCount) {
-      const [first = okStatus, ...others] = this.#unsent;
-      const piece = first.subarray(0, pieceByteCount);
-      this.#unsent =
-        piece.length === first.length ? others : [first.subarray(piece.length), ...others];
-      this.#piecesAhead += 1;
-      this.#socket.write(piece, () => this.#sent());
+    if (this.#unsent.length === 0) return;
+    let sentCount = 0;
+    this.#socket.cork();
+    for (const bytes of this.#unsent) {
+      if (this.#socket.writableLength >= aheadByteCountMax) break;
+      const piece = bytes.length > pieceByteCount ? bytes.subarray(0, pieceByteCount) : bytes;
+      this.#socket.write(piece, this.#onSent);
+      if (piece !== bytes) {
+        this.#unsent[sentCount] = bytes.subarray(piece.length);
+        break;
+      }
+      sentCount += 1;
     }
+    this.#socket.uncork();
+    if (sentCount === this.#unsent.length) this.#unsent.length = 0;
+    else this.#unsent.splice(0, sentCount);
   }
 
   #sent(): void {
-    this.#piecesAhead -= 1;
     this.#progressMs = this.#clock.monotonicMs();
     if (this.#socket.destroyed) return;
     this.#send();
-    if (this.#piecesAhead > 0) return;
+    if (!this.#isFlushed) return;
     const rest = this.#unread;
     this.#unread = null;
     if (this.#state === 'rejected') this.#socket.end();
-    else if (rest !== null && rest.length > 0) this.#receive(rest);
-    if (this.#piecesAhead > 0) return;
+    else if (rest !== null) {
+      this.#serve(rest);
+      if (this.#isFlushed) this.#socket.resume();
+    } else this.#closeIfLast();
+  }
+
+  #closeIfLast(): void {
     if (this.#state === 'last-request' && this.#isIdle) this.#socket.destroy();
-    else this.#socket.resume();
   }
 }

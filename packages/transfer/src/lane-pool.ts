@@ -1,102 +1,121 @@
-import { Fault } from '@tsukimi/base';
-import { type LaneOptions, TcpLane } from './tcp-lane.ts';
+import { type Address, type Clock, Fault } from '@tsukimi/base';
+import { type LaneJob, TcpLane } from './tcp-lane.ts';
 
-const waitingCountMax = 4_096;
+export interface LanePoolOptions {
+  /** Where the peer listens; lanes go to each in turn. */
+  readonly addresses: readonly Address[];
+  readonly laneCountMax: number;
+  /** Requests under way on one lane. */
+  readonly depth: number;
+  readonly clock: Clock;
+  readonly connectTimeoutMs: number;
+  readonly staging: Buffer;
+}
+
+const waitingCountMax = 16_384;
 const idleLimitMs = 60_000;
+/** With so much under way on each of its lanes, a peer gets another one. */
+const laneByteCountMax = 2 * 2 ** 20;
 
-/** Up to `laneCountMax` connections to one peer, opened when needed and kept for a minute. */
+/** A few connections to one peer, opened when needed and kept for a minute. */
 export class LanePool {
-  readonly #options: LaneOptions;
-  readonly #laneCountMax: number;
-  #idle: TcpLane[] = [];
+  readonly #options: LanePoolOptions;
   readonly #lanes = new Set<TcpLane>();
-  /** Lanes open, being opened and handed over. */
-  #takenCount = 0;
-  #waiting: (() => void)[] = [];
-  #isClosed = false;
+  readonly #waiting: LaneJob[] = [];
+  /** How many lanes were opened to each address and are not closed. */
+  readonly #laneCounts: number[];
+  #isRetired = false;
 
-  constructor(options: LaneOptions, laneCountMax: number) {
+  constructor(options: LanePoolOptions) {
     this.#options = options;
-    this.#laneCountMax = laneCountMax;
+    this.#laneCounts = options.addresses.map(() => 0);
   }
 
   get isUnused(): boolean {
-    return this.#takenCount === 0 && this.#idle.every((lane) => lane.isClosed);
+    return this.#lanes.size === 0 && this.#waiting.length === 0;
   }
 
-  /** Lends a lane to `use`; waits for one while all are lent. `fresh` asks for a new connection. */
-  async lend(
-    signal: AbortSignal,
-    use: (lane: TcpLane) => Promise<void>,
-    fresh = false,
-  ): Promise<void> {
-    await this.#turn(signal);
-    try {
-      const lane = await this.#take(signal, fresh);
-      await use(lane);
-      this.#giveBack(lane);
-    } finally {
-      this.#takenCount -= 1;
-      this.#waiting.shift()?.();
+  get laneCountMax(): number {
+    return this.#options.laneCountMax;
+  }
+
+  /** `fresh` asks for a connection that was never idle. */
+  start(job: LaneJob, fresh: boolean): void {
+    if (fresh) for (const lane of this.#lanes) if (lane.jobCount === 0) lane.close();
+    if (this.#waiting.length >= waitingCountMax) {
+      const message = `${waitingCountMax} transfers already wait for one peer`;
+      return job.settle(new Fault('OVERLOADED', message), null);
     }
+    const lane = this.#waiting.length === 0 ? this.#laneFor(job) : null;
+    if (lane === null) this.#waiting.push(job);
+    else lane.start(job);
+  }
+
+  /** Settles the job with `reason`. */
+  cancel(job: LaneJob, reason: unknown): void {
+    if (job.lane !== null) return job.lane.cancel(job, reason);
+    const index = this.#waiting.indexOf(job);
+    if (index < 0) return;
+    this.#waiting.splice(index, 1);
+    job.settle(reason, null);
   }
 
   /** Keeps no connection any more; transfers under way may end. */
   retire(): void {
-    this.#isClosed = true;
-    for (const lane of this.#idle.splice(0)) lane.close();
+    this.#isRetired = true;
+    for (const lane of this.#lanes) if (lane.jobCount === 0) lane.close();
   }
 
   /** Fails what is under way. */
   close(): void {
-    this.retire();
+    this.#isRetired = true;
+    const closed = new Fault('CANCELLED', 'the transfer engine is stopping');
+    for (const job of this.#waiting.splice(0)) job.settle(closed, null);
     for (const lane of this.#lanes) lane.close();
   }
 
-  async #take(signal: AbortSignal, fresh: boolean): Promise<TcpLane> {
-    if (fresh) {
-      for (const lane of this.#idle.splice(0)) lane.close();
+  /** The lane with the least under way, or a new one where that is better; null when none has room. */
+  #laneFor(job: LaneJob): TcpLane | null {
+    const { depth, laneCountMax } = this.#options;
+    let best: TcpLane | null = null;
+    for (const lane of this.#lanes) {
+      if (!lane.takesMore || lane.jobCount >= depth) continue;
+      if (best === null || lane.byteCount < best.byteCount) best = lane;
     }
-    for (;;) {
-      const lane = this.#idle.pop();
-      if (lane === undefined) break;
-      if (!lane.isClosed) return lane;
-    }
-    const lane = await TcpLane.open(this.#options, signal);
-    for (const other of this.#lanes) if (other.isClosed) this.#lanes.delete(other);
+    const isBusy =
+      best === null || (best.jobCount > 0 && best.byteCount + job.bytes.length > laneByteCountMax);
+    return isBusy && this.#lanes.size < laneCountMax ? this.#open() : best;
+  }
+
+  #open(): TcpLane {
+    const { addresses, clock, connectTimeoutMs, staging } = this.#options;
+    const index = this.#laneCounts.indexOf(Math.min(...this.#laneCounts));
+    this.#laneCounts[index] = (this.#laneCounts[index] as number) + 1;
+    const lane: TcpLane = new TcpLane({
+      address: addresses[index] as Address,
+      clock,
+      connectTimeoutMs,
+      idleLimitMs,
+      staging,
+      onChange: () => {
+        if (lane.isClosed && this.#lanes.delete(lane)) {
+          this.#laneCounts[index] = (this.#laneCounts[index] as number) - 1;
+        }
+        this.#startWaiting();
+        if (this.#isRetired && lane.jobCount === 0) lane.close();
+      },
+    });
     this.#lanes.add(lane);
     return lane;
   }
 
-  #giveBack(lane: TcpLane): void {
-    if (lane.isClosed) return;
-    if (this.#isClosed) return lane.close();
-    this.#idle.push(lane);
-    lane.closeAfterIdle(idleLimitMs);
-  }
-
-  /** Resolves when fewer than all lanes are lent. Throws `OVERLOADED` when too many wait. */
-  async #turn(signal: AbortSignal): Promise<void> {
-    if (this.#takenCount < this.#laneCountMax) {
-      this.#takenCount += 1;
-      return;
+  #startWaiting(): void {
+    for (;;) {
+      const job = this.#waiting[0];
+      const lane = job === undefined ? null : this.#laneFor(job);
+      if (job === undefined || lane === null) return;
+      this.#waiting.shift();
+      lane.start(job);
     }
-    if (this.#waiting.length >= waitingCountMax) {
-      throw new Fault('OVERLOADED', `${waitingCountMax} transfers already wait for one peer`);
-    }
-    await new Promise<void>((resolve, reject) => {
-      const leave = () => {
-        this.#waiting = this.#waiting.filter((other) => other !== enter);
-        reject(signal.reason as Error);
-      };
-      const enter = () => {
-        signal.removeEventListener('abort', leave);
-        this.#takenCount += 1;
-        resolve();
-      };
-      if (signal.aborted) return leave();
-      signal.addEventListener('abort', leave, { once: true });
-      this.#waiting.push(enter);
-    });
   }
 }

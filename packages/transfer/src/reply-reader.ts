@@ -5,17 +5,20 @@ export type ReplyOutcome =
   | { readonly kind: 'rejected'; readonly code: number }
   | { readonly kind: 'malformed' };
 
+const complete: ReplyOutcome = { kind: 'complete' };
+
 /** The initiator's view of one answer: a status in version 2, then the bytes of a read. */
 export class ReplyReader {
-  readonly #status = Buffer.alloc(statusByteCount);
-  #statusMissingCount: number;
+  /** Null where no status is due, or none any more. */
+  #status: Buffer | null;
+  #statusByteCount = 0;
   /** What of the caller's buffer is not yet filled. */
   #missing: Buffer;
   #outcome: ReplyOutcome | null = null;
-  #byteCount = 0;
+  #hasBegun = false;
 
   constructor(version: 1 | 2, into: Buffer) {
-    this.#statusMissingCount = version === 2 ? statusByteCount : 0;
+    this.#status = version === 2 ? Buffer.allocUnsafe(statusByteCount) : null;
     this.#missing = into;
   }
 
@@ -25,26 +28,37 @@ export class ReplyReader {
   }
 
   get hasBegun(): boolean {
-    return this.#byteCount > 0;
+    return this.#hasBegun;
   }
 
-  /** Copies what belongs to the answer. One byte more than that is against the protocol. */
-  push(chunk: Buffer): void {
-    this.#byteCount += chunk.length;
-    let offset = 0;
-    if (this.#statusMissingCount > 0) {
-      offset = chunk.copy(this.#status, statusByteCount - this.#statusMissingCount);
-      this.#statusMissingCount -= offset;
-      if (this.#statusMissingCount > 0) return;
+  /** The memory that the next bytes of the connection belong to; null while they are a status. */
+  get destination(): Buffer | null {
+    return this.#status === null && this.#missing.length > 0 ? this.#missing : null;
+  }
+
+  /** Copies what belongs to this answer. Answers how much that was. */
+  push(chunk: Buffer): number {
+    this.#hasBegun = true;
+    let consumed = 0;
+    if (this.#status !== null) {
+      consumed = chunk.copy(this.#status, this.#statusByteCount);
+      this.#statusByteCount += consumed;
+      if (this.#statusByteCount < statusByteCount) return consumed;
       const code = parseStatus(this.#status);
+      this.#status = null;
       if (code !== 0) {
         this.#outcome = code === null ? { kind: 'malformed' } : { kind: 'rejected', code };
-        return;
+        return consumed;
       }
     }
-    const copied = chunk.copy(this.#missing, 0, offset);
-    this.#missing = this.#missing.subarray(copied);
-    if (offset + copied < chunk.length) this.#outcome = { kind: 'malformed' };
-    else if (this.#missing.length === 0) this.#outcome = { kind: 'complete' };
+    const copied = chunk.copy(this.#missing, 0, consumed);
+    this.filled(copied);
+    return consumed + copied;
+  }
+
+  /** The first `byteCount` bytes of `destination` have arrived in it. */
+  filled(byteCount: number): void {
+    this.#missing = this.#missing.subarray(byteCount);
+    if (this.#missing.length === 0) this.#outcome = complete;
   }
 }

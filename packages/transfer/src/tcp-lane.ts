@@ -1,194 +1,271 @@
 import { connect, type Socket } from 'node:net';
 import { type Address, type Clock, Fault, formatAddress, type Scheduled } from '@tsukimi/base';
 import { type DataRequest, formatRequest } from './data-protocol.ts';
+import { onreadOf, type Receiver } from './receiving-socket.ts';
 import { ReplyReader } from './reply-reader.ts';
 
 export interface LaneOptions {
   readonly address: Address;
   readonly clock: Clock;
   readonly connectTimeoutMs: number;
-  /** May be the same for all lanes: its bytes are copied on before the next read. */
-  readonly receiveBuffer: Buffer;
+  readonly idleLimitMs: number;
+  /** May be the same for all lanes: its bytes are used before the next read. */
+  readonly staging: Buffer;
+  /** A transfer has ended, or the lane itself. */
+  readonly onChange: (lane: TcpLane) => void;
 }
 
-interface Job {
+/** One request on its way over a lane. */
+export interface LaneJob {
   readonly request: DataRequest;
+  /** Sent with a write, filled by a read; the caller's own again once `settle` was called. */
+  readonly bytes: Buffer;
+  /** Where it is under way; kept by the lane. */
+  lane: TcpLane | null;
+  /**
+   * Called once for each start. `mayRepeat` says that the request failed for no reason of its own: on a connection that
+   * its peer had closed while it was idle (`idle`), or because another request ended it (`other`).
+   */
+  settle(fault: unknown, mayRepeat: 'idle' | 'other' | null): void;
+}
+
+interface Sent {
+  readonly job: LaneJob;
   readonly reply: ReplyReader;
   /** Whether all bytes of the request left the caller's buffer. */
-  sent: boolean;
-  readonly settle: (fault: unknown) => void;
+  isSent: boolean;
 }
 
 const nothing = Buffer.alloc(0);
-/** Why a lane died that its peer closed as the protocol has it. */
-const inOrder = Symbol('closed in order');
+/** So much is still to come of an answer when it is received straight into the caller's buffer. */
+const directByteCountMin = 2 ** 13;
+/** Requests that leave in one system call together have no more bytes than this. */
+const corkedByteCountMax = 2 ** 20;
 
-/** One data connection to a peer that carries one request at a time. */
-export class TcpLane {
+/** One data connection to a peer. Requests are answered in the order in which they were started. */
+export class TcpLane implements Receiver {
+  readonly #options: LaneOptions;
   readonly #name: string;
-  readonly #clock: Clock;
   readonly #socket: Socket;
-  #job: Job | null = null;
-  #onConnected: ((fault: Fault | null) => void) | null = null;
-  #idleLimit: Scheduled | null = null;
-  #isUsed = false;
+  /** Whose answers are still to come, in their order. */
+  readonly #unanswered: Sent[] = [];
+  /** Answered, but still in the hands of the socket. */
+  readonly #unsent = new Set<Sent>();
+  #byteCount = 0;
+  #corkedByteCount = 0;
+  #connecting: Scheduled | null;
+  #idleTimer: Scheduled | null = null;
+  #idleSinceMs: number | null = null;
+  #hasServed = false;
+  #isUnheardSinceIdle = false;
+  #takesMore = true;
   #isClosed = false;
 
-  /** Rejects with `PEER_UNREACHABLE`, or with the reason of `signal`. */
-  static async open(options: LaneOptions, signal: AbortSignal): Promise<TcpLane> {
-    signal.throwIfAborted();
-    const lane = new TcpLane(options);
-    await lane.#connected(options.connectTimeoutMs, signal);
-    return lane;
-  }
-
-  private constructor({ address, clock, receiveBuffer }: LaneOptions) {
-    this.#clock = clock;
+  constructor(options: LaneOptions) {
+    const { address, clock, connectTimeoutMs } = options;
+    this.#options = options;
     this.#name = formatAddress(address);
     this.#socket = connect({
       host: address.host,
       port: address.port,
       noDelay: true,
-      onread: {
-        buffer: receiveBuffer,
-        callback: (byteCount) => {
-          this.#receive(receiveBuffer.subarray(0, byteCount));
-          return true;
-        },
-      },
+      onread: onreadOf(this),
     });
-    this.#socket.on('error', (error) => this.#died(error));
-    this.#socket.on('end', () => this.#died(inOrder));
-    this.#socket.on('close', () => this.#died(null));
+    this.#socket.on('error', (error) => this.#die(error, false));
+    this.#socket.on('end', () => this.#die(undefined, true));
+    this.#socket.on('close', () => this.#die(undefined, false));
+    this.#socket.once('connect', () => {
+      this.#connecting?.cancel();
+      this.#connecting = null;
+    });
+    this.#connecting = clock.schedule(connectTimeoutMs, () =>
+      this.#die(new Error(`not connected in ${connectTimeoutMs} ms`), false),
+    );
   }
 
   get isClosed(): boolean {
     return this.#isClosed;
   }
 
-  /** Whether a request went over it before: then the peer may have closed it unnoticed. */
-  get isUsed(): boolean {
-    return this.#isUsed;
+  /** Whether a request may be started. */
+  get takesMore(): boolean {
+    return this.#takesMore && !this.#isClosed;
   }
 
+  get jobCount(): number {
+    return this.#unanswered.length + this.#unsent.size;
+  }
+
+  /** Of payload under way. */
+  get byteCount(): number {
+    return this.#byteCount;
+  }
+
+  get isConnected(): boolean {
+    return this.#connecting === null;
+  }
+
+  /** Sends a request, also before the connection stands. After a rejection and any failure the lane is closed. */
+  start(job: LaneJob): void {
+    const { request, bytes } = job;
+    const isRead = request.kind === 'read';
+    const sent: Sent = {
+      job,
+      reply: new ReplyReader(request.version, isRead ? bytes : nothing),
+      isSent: isRead,
+    };
+    if (this.jobCount === 0) {
+      this.#isUnheardSinceIdle = true;
+      this.#idleSinceMs = null;
+    }
+    job.lane = this;
+    this.#unanswered.push(sent);
+    this.#byteCount += bytes.length;
+    this.#cork(isRead ? 0 : bytes.length);
+    this.#socket.write(formatRequest(request));
+    if (!isRead) this.#socket.write(bytes, () => this.#left(sent));
+    // Version 1 confirms no write; that the peer closes in order is the nearest thing to it.
+    if (isUnanswered(request)) {
+      this.#takesMore = false;
+      this.#socket.end();
+    }
+  }
+
+  /** Ends one request and with it the lane: its bytes may be on their way. */
+  cancel(job: LaneJob, reason: unknown): void {
+    this.#close(reason, job, reason);
+  }
+
+  /** Fails what is under way. */
   close(): void {
-    this.#died(null);
+    this.#close(this.#lost(undefined), null, null);
   }
 
-  /** Unless it is used again before. */
-  closeAfterIdle(limitMs: number): void {
-    this.#idleLimit?.cancel();
-    this.#idleLimit = this.#clock.schedule(limitMs, () => this.close());
+  next(): Buffer {
+    const destination = this.#unanswered[0]?.reply.destination ?? null;
+    const isLong = destination !== null && destination.length >= directByteCountMin;
+    return isLong ? destination : this.#options.staging;
   }
 
-  /**
-   * Sends `bytes` with a write, fills them with the answer of a read. After a rejection and after any
-   * failure the lane is closed. `bytes` are not touched once this has settled.
-   */
-  transfer(request: DataRequest, bytes: Buffer, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(signal.reason as Error);
-      const abort = () => {
-        this.#job?.settle(signal.reason);
-        this.close();
-      };
-      signal.addEventListener('abort', abort, { once: true });
-      const isRead = request.kind === 'read';
-      const job: Job = {
-        request,
-        reply: new ReplyReader(request.version, isRead ? bytes : nothing),
-        sent: false,
-        settle: (fault) => {
-          this.#job = null;
-          signal.removeEventListener('abort', abort);
-          if (fault === null) resolve();
-          else reject(fault as Error);
-        },
-      };
-      this.#job = job;
-      this.#isUsed = true;
-      this.#idleLimit?.cancel();
-      if (this.#isClosed) return job.settle(this.#lost(null));
-      const sent = () => {
-        job.sent = true;
-        this.#settleIfDone();
-      };
-      if (isRead) this.#socket.write(formatRequest(request), sent);
-      else {
-        this.#socket.cork();
-        this.#socket.write(formatRequest(request));
-        this.#socket.write(bytes, sent);
-        this.#socket.uncork();
+  received(byteCount: number, memory: Buffer): void {
+    if (this.#isClosed) return;
+    this.#isUnheardSinceIdle = false;
+    const first = this.#unanswered[0];
+    if (first !== undefined && memory === first.reply.destination) {
+      first.reply.filled(byteCount);
+      this.#settleAnswered(first);
+      return;
+    }
+    let rest = memory.subarray(0, byteCount);
+    while (rest.length > 0) {
+      const sent = this.#unanswered[0];
+      if (sent === undefined || isUnanswered(sent.job.request)) {
+        const fault = this.#malformed();
+        return this.#close(fault, sent?.job ?? null, fault);
       }
-      // Version 1 confirms no write; that the peer closes in order is the nearest thing to it.
-      if (isUnanswered(request)) this.#socket.end();
-    });
-  }
-
-  #receive(chunk: Buffer): void {
-    const job = this.#job;
-    if (job === null) {
-      this.close();
-      return;
+      rest = rest.subarray(sent.reply.push(rest));
+      this.#settleAnswered(sent);
+      if (this.#isClosed) return;
     }
-    job.reply.push(chunk);
-    this.#settleIfDone();
   }
 
-  #settleIfDone(): void {
-    const job = this.#job;
-    const outcome = job?.reply.outcome ?? null;
-    if (job === null || outcome === null) return;
-    if (outcome.kind === 'complete') {
-      if (job.sent) job.settle(null);
-      return;
+  #settleAnswered(sent: Sent): void {
+    const { outcome } = sent.reply;
+    if (outcome === null) return;
+    if (outcome.kind !== 'complete') {
+      const { kind } = sent.job.request;
+      const fault =
+        outcome.kind === 'rejected'
+          ? new Fault('REFUSED', `${this.#name} refused a ${kind}: not in its memory`, {
+              details: { code: outcome.code },
+            })
+          : this.#malformed();
+      return this.#close(this.#lost(undefined), sent.job, fault);
     }
-    const fault =
-      outcome.kind === 'rejected'
-        ? new Fault('REFUSED', `${this.#name} refused a ${job.request.kind}: not in its memory`, {
-            details: { code: outcome.code },
-          })
-        : new Fault('MALFORMED', `${this.#name} does not follow the data protocol`);
-    job.settle(fault);
-    this.close();
+    this.#hasServed = true;
+    this.#unanswered.shift();
+    if (sent.isSent) this.#complete(sent);
+    else this.#unsent.add(sent);
   }
 
-  #connected(connectTimeoutMs: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const settle = (fault: unknown) => {
-        this.#onConnected = null;
-        limit.cancel();
-        signal.removeEventListener('abort', abort);
-        if (fault === null) return resolve();
-        this.close();
-        reject(fault as Error);
-      };
-      const abort = () => settle(signal.reason);
-      const limit = this.#clock.schedule(connectTimeoutMs, () =>
-        settle(
-          new Fault('PEER_UNREACHABLE', `${this.#name}: no connection in ${connectTimeoutMs} ms`),
-        ),
-      );
-      signal.addEventListener('abort', abort, { once: true });
-      this.#onConnected = settle;
-      this.#socket.once('connect', () => this.#onConnected?.(null));
-    });
+  #left(sent: Sent): void {
+    sent.isSent = true;
+    if (this.#unsent.delete(sent)) this.#complete(sent);
   }
 
-  #died(cause: unknown): void {
+  #complete(sent: Sent): void {
+    this.#byteCount -= sent.job.bytes.length;
+    if (this.jobCount === 0) this.#rest();
+    sent.job.lane = null;
+    sent.job.settle(null, null);
+    this.#options.onChange(this);
+  }
+
+  /** Requests that are started in one turn leave together. */
+  #cork(byteCount: number): void {
+    if (this.#corkedByteCount === 0) {
+      this.#socket.cork();
+      process.nextTick(() => {
+        this.#corkedByteCount = 0;
+        this.#socket.uncork();
+      });
+    } else if (this.#corkedByteCount + byteCount > corkedByteCountMax) {
+      this.#socket.uncork();
+      this.#socket.cork();
+      this.#corkedByteCount = 0;
+    }
+    this.#corkedByteCount += byteCount + 1;
+  }
+
+  /** A lane closes some time after its last request. One timer lasts for many of them. */
+  #rest(): void {
+    const { clock, idleLimitMs } = this.#options;
+    this.#idleSinceMs = clock.monotonicMs();
+    this.#idleTimer ??= clock.schedule(idleLimitMs, () => this.#closeIfIdle());
+  }
+
+  #closeIfIdle(): void {
+    const { clock, idleLimitMs } = this.#options;
+    this.#idleTimer = null;
+    if (this.#idleSinceMs === null) return;
+    const leftMs = this.#idleSinceMs + idleLimitMs - clock.monotonicMs();
+    if (leftMs <= 0) this.close();
+    else this.#idleTimer = clock.schedule(leftMs, () => this.#closeIfIdle());
+  }
+
+  /** The connection ended by itself; `inOrder` as the protocol has it. */
+  #die(cause: unknown, inOrder: boolean): void {
+    const first = this.#unanswered[0];
+    const isConfirmed =
+      inOrder && first !== undefined && first.isSent && isUnanswered(first.job.request);
+    this.#close(this.#lost(cause), isConfirmed ? first.job : null, null);
+  }
+
+  /** `chosen` ends with `fault`, all others with `reason`. */
+  #close(reason: unknown, chosen: LaneJob | null, fault: unknown): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#socket.destroy();
-    this.#idleLimit?.cancel();
-    const fault = this.#lost(cause);
-    this.#onConnected?.(fault);
-    const job = this.#job;
-    const isConfirmed = job !== null && job.sent && isUnanswered(job.request) && cause === inOrder;
-    job?.settle(isConfirmed ? null : fault);
+    this.#connecting?.cancel();
+    this.#idleTimer?.cancel();
+    const wasIdle = this.#hasServed && this.#isUnheardSinceIdle;
+    const ended = [...this.#unsent, ...this.#unanswered.splice(0)];
+    this.#unsent.clear();
+    this.#byteCount = 0;
+    for (const { job } of ended) {
+      job.lane = null;
+      if (job === chosen) job.settle(fault, null);
+      else job.settle(reason, chosen !== null ? 'other' : wasIdle ? 'idle' : null);
+    }
+    this.#options.onChange(this);
   }
 
   #lost(cause: unknown): Fault {
     return new Fault('PEER_UNREACHABLE', `${this.#name}: no connection`, { cause });
+  }
+
+  #malformed(): Fault {
+    return new Fault('MALFORMED', `${this.#name} does not follow the data protocol`);
   }
 }
 

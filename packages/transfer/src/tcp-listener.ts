@@ -8,6 +8,8 @@ export interface TcpListenerOptions {
   /** 0 picks a free one. */
   readonly port: number;
   readonly connectionCountMax: number;
+  /** Connections are handed over before anything is read from them. */
+  readonly isPaused?: boolean;
   readonly onConnection: (socket: Socket) => void;
   readonly onDeath: (error: unknown) => void;
 }
@@ -20,13 +22,16 @@ export class TcpListener {
 
   constructor(options: TcpListenerOptions) {
     this.#options = options;
-    this.#server = createServer({ noDelay: true }, (socket) => {
-      this.#sockets.add(socket);
-      socket.once('close', () => this.#sockets.delete(socket));
-      // Peers vanish; 'close' follows and is all that matters.
-      socket.on('error', () => {});
-      options.onConnection(socket);
-    });
+    this.#server = createServer(
+      { noDelay: true, pauseOnConnect: options.isPaused ?? false },
+      (socket) => {
+        this.#sockets.add(socket);
+        socket.once('close', () => this.#sockets.delete(socket));
+        // Peers vanish; 'close' follows and is all that matters.
+        socket.on('error', () => {});
+        options.onConnection(socket);
+      },
+    );
     this.#server.maxConnections = options.connectionCountMax;
   }
 

@@ -1,8 +1,8 @@
-import { type Clock, Fault, formatAddress } from '@tsukimi/base';
+import { type Clock, formatAddress } from '@tsukimi/base';
 import type { DataRequest } from './data-protocol.ts';
 import { LanePool } from './lane-pool.ts';
 import type { Peer } from './peer-directory.ts';
-import type { TcpLane } from './tcp-lane.ts';
+import { transferOver } from './tcp-transfer.ts';
 import type { Transport } from './transport.ts';
 
 export interface TcpTransportOptions {
@@ -11,13 +11,18 @@ export interface TcpTransportOptions {
   readonly laneCountMax?: number;
 }
 
+/** Takes an answer of 64 KiB in one read. */
+const stagingByteCount = 2 ** 16 + 2 ** 10;
+
 /** Reads and writes over Mooncake's data plane, with a few connections kept open for each peer. */
 export class TcpTransport implements Transport {
   readonly kind = 'tcp';
   readonly #options: TcpTransportOptions;
-  readonly #receiveBuffer = Buffer.allocUnsafeSlow(2 ** 20);
+  readonly #staging = Buffer.allocUnsafeSlow(stagingByteCount);
   /** By address of the data port. */
   readonly #pools = new Map<string, LanePool>();
+  /** Those of `#pools`, found without making a name. */
+  readonly #poolOf = new WeakMap<Peer, LanePool>();
 
   constructor(options: TcpTransportOptions) {
     this.#options = options;
@@ -39,6 +44,7 @@ export class TcpTransport implements Transport {
     const name = formatAddress(peer.dataAddress);
     this.#pools.get(name)?.retire();
     this.#pools.delete(name);
+    this.#poolOf.delete(peer);
   }
 
   close(): void {
@@ -56,39 +62,30 @@ export class TcpTransport implements Transport {
     signal.throwIfAborted();
     // Mooncake has no empty requests: a target would reject them.
     if (bytes.length === 0) return;
-    const request: DataRequest = {
-      kind,
-      version: peer.descriptor.tcpProtoVersion >= 2 ? 2 : 1,
-      address,
-      byteCount: BigInt(bytes.length),
-    };
-    const pool = this.#pool(peer);
-    let wasUsed = false;
-    const use = (lane: TcpLane) => {
-      wasUsed = lane.isUsed;
-      return lane.transfer(request, bytes, signal);
-    };
-    try {
-      await pool.lend(signal, use);
-    } catch (error) {
-      // A kept connection may have been closed by a peer that is well; a new one tells.
-      if (!wasUsed || signal.aborted || !Fault.has(error, 'PEER_UNREACHABLE')) throw error;
-      await pool.lend(signal, use, true);
-    }
+    const version = peer.descriptor.tcpProtoVersion >= 2 ? 2 : 1;
+    await transferOver(this.#pool(peer), kind, version, address, bytes, signal);
   }
 
   #pool(peer: Peer): LanePool {
+    const known = this.#poolOf.get(peer);
+    if (known !== undefined) return known;
     const name = formatAddress(peer.dataAddress);
     let pool = this.#pools.get(name);
     if (pool === undefined) {
       for (const [other, { isUnused }] of this.#pools) if (isUnused) this.#pools.delete(other);
       const { clock, connectTimeoutMs = 1_000, laneCountMax = 4 } = this.#options;
-      pool = new LanePool(
-        { address: peer.dataAddress, clock, connectTimeoutMs, receiveBuffer: this.#receiveBuffer },
+      const { ownTarget } = peer.descriptor;
+      pool = new LanePool({
+        addresses: [peer.dataAddress, ...(ownTarget?.addresses ?? [])],
         laneCountMax,
-      );
+        depth: ownTarget?.requestsAhead ?? 1,
+        clock,
+        connectTimeoutMs,
+        staging: this.#staging,
+      });
       this.#pools.set(name, pool);
     }
+    this.#poolOf.set(peer, pool);
     return pool;
   }
 }

@@ -383,6 +383,7 @@ export class TransferEngine implements Service {
         this.#options.sharedMemory && shared.length > 0
           ? { host: hostId(), buffers: shared }
           : null,
+      ownTarget: { requestsAhead: 64, addresses: [] },
     };
   }
 

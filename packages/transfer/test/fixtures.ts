@@ -5,7 +5,10 @@ import type { Peer } from '../src/peer-directory.ts';
 import { hostId } from '../src/segment-file.ts';
 
 /** A peer as its metadata would show it. */
-export function peerOf(memory: Memory, { port = 0, version = 2, endpoint = 'peer:1' } = {}): Peer {
+export function peerOf(
+  memory: Memory,
+  { port = 0, version = 2, endpoint = 'peer:1', requestsAhead = 1 } = {},
+): Peer {
   const { baseAddress: address, byteCount, sharedPath: path, sharedInode: inode } = memory;
   return {
     endpoint,
@@ -18,6 +21,7 @@ export function peerOf(memory: Memory, { port = 0, version = 2, endpoint = 'peer
       tcpProtoVersion: version,
       timestamp: '',
       buffers: [{ name: endpoint, address, byteCount }],
+      ownTarget: requestsAhead === 1 ? null : { requestsAhead, addresses: [] },
       sharedMemory:
         path === null || inode === null
           ? null

@@ -41,11 +41,12 @@ describeTransportContract('shared-memory', async () => {
   };
 });
 
-for (const [version, refusalCode] of [
-  [1, 'PEER_UNREACHABLE'],
-  [2, 'REFUSED'],
+for (const [version, requestsAhead, refusalCode] of [
+  [1, 1, 'PEER_UNREACHABLE'],
+  [2, 1, 'REFUSED'],
+  [2, 16, 'REFUSED'],
 ] as const) {
-  describeTransportContract(`TCP version ${version}`, async () => {
+  describeTransportContract(`TCP version ${version}, ${requestsAhead} ahead`, async () => {
     const memory = allocate(false);
     const registry = new MemoryRegistry();
     registry.register(memory);
@@ -62,7 +63,7 @@ for (const [version, refusalCode] of [
     return {
       transport,
       memory,
-      peer: peerOf(memory, { port: server.port, version }),
+      peer: peerOf(memory, { port: server.port, version, requestsAhead }),
       refusalCode,
       endPeer: stop,
       close: async () => {
