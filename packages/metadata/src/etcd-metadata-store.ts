@@ -1,16 +1,12 @@
-import { readFileSync } from 'node:fs';
-import { rootCertificates } from 'node:tls';
-import { type Clock, deadline, Fault, formatAddress, type Logger, orAborted } from '@tsukimi/base';
-import { ConstantBackoff, handleWhen, noop, retry } from 'cockatiel';
+import { type Clock, deadline, Fault, type Logger, orAborted } from '@tsukimi/base';
 import {
-  Etcd3,
+  type Etcd3,
   EtcdAuthenticationFailedError,
   EtcdLeaseInvalidError,
   EtcdPermissionDeniedError,
-  type IOptions,
-  isRecoverableError,
   type Lease,
 } from 'etcd3';
+import { etcdClientFor } from './etcd-client.ts';
 import { type JsonValue, parseJson, sortedJson } from './json.ts';
 import { KeptValues, keptSeconds } from './kept-values.ts';
 import { describeMetadataAddress, type EtcdAddress } from './metadata-address.ts';
@@ -26,7 +22,6 @@ export interface EtcdMetadataStoreOptions {
 
 /** For one attempt at one endpoint, so that a silent one leaves time for the others. */
 const attemptMs = 1_000;
-const retryPauseMs = 50;
 
 /**
  * Mooncake's metadata in etcd v3: the plain keys, JSON with a newline after it. What this process puts
@@ -44,22 +39,7 @@ export class EtcdMetadataStore implements ClosableMetadataStore {
     const { address, clock, logger } = options;
     this.#options = options;
     this.#shown = `metadata_server ${describeMetadataAddress(address)}`;
-    this.#client = new Etcd3({
-      hosts: address.endpoints.map(
-        (endpoint) => `${address.tls === null ? 'http' : 'https'}://${formatAddress(endpoint)}`,
-      ),
-      ...credentialsOf(address),
-      ...(address.login === null ? {} : { auth: address.login }),
-      defaultCallOptions: () => ({ deadline: clock.wallMs() + attemptMs }),
-      faultHandling: {
-        // Not its circuit breaker: that would go on refusing after etcd is back.
-        host: () => noop,
-        global: retry(handleWhen(isRecoverableError), {
-          maxAttempts: address.endpoints.length,
-          backoff: new ConstantBackoff(retryPauseMs),
-        }),
-      },
-    });
+    this.#client = etcdClientFor(address, clock, attemptMs);
     this.#kept = new KeptValues(clock, logger, (values) => this.#refresh(values));
   }
 
@@ -166,29 +146,5 @@ export class EtcdMetadataStore implements ClosableMetadataStore {
         cause: error,
       });
     }
-  }
-}
-
-function credentialsOf({ tls }: EtcdAddress): Pick<IOptions, 'credentials'> {
-  if (tls === null) return {};
-  const { authorities } = tls;
-  return {
-    credentials: {
-      rootCertificate:
-        authorities === null
-          ? Buffer.from(rootCertificates.join('\n'))
-          : readPem(authorities, 'ETCDCTL_CACERT'),
-      ...(tls.key === null ? {} : { privateKey: readPem(tls.key, 'ETCDCTL_KEY') }),
-      ...(tls.certificate === null ? {} : { certChain: readPem(tls.certificate, 'ETCDCTL_CERT') }),
-    },
-  };
-}
-
-function readPem(path: string, what: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? String(error);
-    throw new Fault('MISCONFIGURED', `${what}: ${path} cannot be read (${code})`);
   }
 }

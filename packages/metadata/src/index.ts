@@ -17,11 +17,19 @@ export {
 } from './descriptor.ts';
 export { HttpMetadataStore, type HttpMetadataStoreOptions } from './http-metadata-store.ts';
 export { type JsonValue, parseJson, sortedJson } from './json.ts';
+export {
+  type LeaderBoard,
+  type LeaderBoardOptions,
+  type MasterView,
+  openLeaderBoard,
+} from './leader-board.ts';
 export { acceptsConnections } from './liveness.ts';
 export {
   describeMetadataAddress,
+  type EtcdAddress,
   type MetadataAddress,
   parseMetadataAddress,
+  type RedisAddress,
 } from './metadata-address.ts';
 export { MetadataServer, type MetadataServerOptions } from './metadata-server.ts';
 export type {

@@ -1,9 +1,10 @@
-import { type Address, type Clock, deadline, Fault, type Logger, orAborted } from '@tsukimi/base';
-import { Cluster, Redis } from 'ioredis';
+import { type Clock, deadline, Fault, type Logger, orAborted } from '@tsukimi/base';
+import type { Cluster, Redis } from 'ioredis';
 import { type JsonValue, parseJson, sortedJson } from './json.ts';
 import { KeptValues, keptSeconds } from './kept-values.ts';
 import { describeMetadataAddress, type RedisAddress } from './metadata-address.ts';
 import type { ClosableMetadataStore, MetadataCallOptions } from './metadata-store.ts';
+import { redisClientFor } from './redis-client.ts';
 
 export interface RedisMetadataStoreOptions {
   readonly address: RedisAddress;
@@ -13,8 +14,6 @@ export interface RedisMetadataStoreOptions {
   readonly timeoutMs?: number;
 }
 
-const connectTimeoutMs = 1_000;
-const reconnectMaxMs = 1_000;
 const waitingCountMax = 1_024;
 
 /** One step in the server, so that no key of another engine ever gets a time to live. */
@@ -41,7 +40,7 @@ export class RedisMetadataStore implements ClosableMetadataStore {
     const { address, clock, logger } = options;
     this.#options = options;
     this.#shown = `metadata_server ${describeMetadataAddress(address)}`;
-    this.#client = clientFor(address);
+    this.#client = redisClientFor(address);
     this.#kept = new KeptValues(clock, logger, (values) => this.#refresh(values));
     // Calls have the fault too; here it must only not be lost or crash the process.
     this.#client.on('error', (error: Error) => {
@@ -125,53 +124,5 @@ export class RedisMetadataStore implements ClosableMetadataStore {
     return new Fault('PEER_UNREACHABLE', `${this.#shown} does not answer: ${why}`, {
       cause: error,
     });
-  }
-}
-
-function clientFor(address: RedisAddress): Redis | Cluster {
-  const retryPauseMs = (attempt: number) =>
-    Math.min(reconnectMaxMs, 50 * 2 ** Math.min(attempt, 8));
-  const common = {
-    // RESP3 opens with a greeting that old servers and proxies do not know.
-    protocol: 2 as const,
-    ...(address.login === null || address.login.username === ''
-      ? {}
-      : { username: address.login.username }),
-    ...(address.login === null ? {} : { password: address.login.password }),
-    ...(address.tls ? { tls: {} } : {}),
-    connectTimeout: connectTimeoutMs,
-    keepAlive: 10_000,
-    disableClientInfo: true,
-  };
-  const single = {
-    ...common,
-    db: address.database,
-    lazyConnect: true,
-    // A call made while the server is away fails after two attempts to reach it, not after twenty.
-    maxRetriesPerRequest: 1,
-    retryStrategy: retryPauseMs,
-  };
-  switch (address.topology) {
-    case 'single': {
-      const [endpoint] = address.endpoints as readonly [Address];
-      return new Redis({ ...single, host: endpoint.host, port: endpoint.port });
-    }
-    case 'sentinel':
-      return new Redis({
-        ...single,
-        sentinels: [...address.endpoints],
-        name: address.groupName as string,
-        sentinelRetryStrategy: retryPauseMs,
-        ...(address.tls ? { enableTLSForSentinelMode: true } : {}),
-        // A server that has become a replica refuses writes: ask the sentinels again.
-        reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
-      });
-    case 'cluster': {
-      return new Cluster([...address.endpoints], {
-        lazyConnect: true,
-        redisOptions: common,
-        clusterRetryStrategy: retryPauseMs,
-      });
-    }
   }
 }
