@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Processes } from '../e2e/processes.ts';
 import { type Master, startRealMaster } from './masters.ts';
 import { type OwnClient, startOwnClient } from './own-client.ts';
-import { patternBytes } from './python-client.ts';
+import { answered, bytes, PythonClient, pattern, patternBytes } from './python-client.ts';
+import { installWheel } from './wheel.ts';
 
 /** Long enough for a read of 64 MiB on a busy machine, short enough to be waited out. */
 const leaseMs = 3_000;
@@ -29,12 +30,12 @@ describe('Our store client and the real master', () => {
   let first: OwnClient;
   let second: OwnClient;
   let borrower: OwnClient;
-  const join = (name: string, bytes: number, more: object = {}) =>
+  const join = (name: string, lent: number, more: object = {}) =>
     startOwnClient({
       name,
       metadata: master.metadata,
       master: master.address,
-      segmentByteCount: bytes,
+      segmentByteCount: lent,
       ...more,
     });
 
@@ -279,6 +280,35 @@ describe('Our store client and the real master', () => {
     expect(copied).toMatch(/^\d+-\d+$/);
     memory?.view.fill(0);
     expect(valueOf(await borrower.store.objects.get('summed')).equals(bytes)).toBe(true);
+  });
+
+  it('agrees with the wheel on checksums, both ways', async () => {
+    await clear();
+    await using summing = await join('127.0.0.1:17109', 0, { checksums: true });
+    const python = new PythonClient(processes, installWheel(), { MOONCAKE_STORE_CHECKSUM: '1' });
+    const code = await python.setup({
+      name: '127.0.0.1:17110',
+      metadata: master.metadata,
+      master: master.address,
+      bufferByteCount: 64 << 20,
+    });
+    expect(code).toBe(0);
+    const config = { preferredSegments: [first.store.hostname] };
+    for (const size of [1, 7, 4_099, 3_000_001]) {
+      expect(await python.store('put', `python/${size}`, pattern(size, size))).toBe(0);
+      const [found] = await summing.store.objects.find([`python/${size}`]);
+      const object = valueOf(found as NonNullable<typeof found>);
+      expect(object.checksum).not.toBeNull();
+      const value = patternBytes(size, size);
+      expect(valueOf(await summing.store.objects.get(object.key)).equals(value)).toBe(true);
+      const own = `own/${size}`;
+      expect(nameOf(await summing.store.objects.put(own, value, { config }))).toBe('stored');
+      expect(await python.store('get', own)).toEqual(answered(value));
+    }
+    // The wheel refuses what is damaged under our checksum: its get gives nothing.
+    first.store.segmentMemory?.view.fill(0);
+    expect(await python.store('get', 'own/4099')).toEqual(bytes(''));
+    await python.store('close');
   });
 
   it('copies and moves when the master asks', async () => {

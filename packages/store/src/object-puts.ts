@@ -1,5 +1,6 @@
 import { type Clock, sleep } from '@tsukimi/base';
 import { ErrorCode, type Expected, type ReplicateConfig } from '@tsukimi/wire';
+import { RoomWaits } from './core/room-waits.ts';
 import type { Gate } from './gate.ts';
 import type { Lookups } from './lookups.ts';
 import type { ObjectWriter } from './object-writer.ts';
@@ -51,7 +52,7 @@ export class ObjectPuts {
     const existing: number[] = [];
     await this.#attempt('put', entries, [...entries.keys()], config, signal, (index, result) => {
       if ('ok' in result) outcomes[index] = 'stored';
-      else if (result.error === ErrorCode.NO_AVAILABLE_HANDLE) outcomes[index] = 'no-space';
+      else if (hasNoRoom(result)) outcomes[index] = 'no-space';
       else if (isTaken(result)) existing.push(index);
       else outcomes[index] = 'failed';
     });
@@ -62,8 +63,9 @@ export class ObjectPuts {
   }
 
   /**
-   * Every key ends stored, or present, or with the error that keeps it from that. A key that another
-   * writer is still at is waited for until `signal` fires, then `OBJECT_ALREADY_EXISTS`.
+   * Every key ends stored, or present, or with the error that keeps it from that. Until `signal` fires,
+   * another writer of the key is waited for, and room is where there is none; after that it is
+   * `OBJECT_ALREADY_EXISTS` and `NO_AVAILABLE_HANDLE`.
    */
   async put(
     kind: WriteKind,
@@ -71,29 +73,32 @@ export class ObjectPuts {
     config: ReplicateConfig,
     signal: AbortSignal,
   ): Promise<Expected<PutDone>[]> {
+    const { clock } = this.#options;
     const outcomes: Expected<PutDone>[] = entries.map(() => ({
       error: ErrorCode.OBJECT_ALREADY_EXISTS,
     }));
-    let todo = [...entries.keys()];
+    const waiting = new Set(entries.keys());
+    const room = new RoomWaits();
     for (let pollMs = pollMinMs; ; pollMs = Math.min(pollMaxMs, pollMs * 2)) {
-      const waiting = new Set(todo);
+      const nowMs = clock.monotonicMs();
+      const due = [...waiting].filter((index) => room.isDue(index, nowMs));
       const existing: number[] = [];
-      await this.#attempt(kind, entries, todo, config, signal, (index, result) => {
+      await this.#attempt(kind, entries, due, config, signal, (index, result) => {
         if (kind === 'put' && isTaken(result)) {
           existing.push(index);
           return;
         }
-        waiting.delete(index);
         outcomes[index] = 'ok' in result ? { ok: 'stored' } : result;
+        if (hasNoRoom(result)) room.wait(index, nowMs);
+        else waiting.delete(index);
       });
       await this.#tellPresent(entries, existing, signal, (index, isPresent) => {
         if (isPresent !== true) return;
         waiting.delete(index);
         outcomes[index] = { ok: 'present' };
       });
-      todo = [...waiting];
-      if (todo.length === 0 || signal.aborted) return outcomes;
-      await sleep(this.#options.clock, pollMs, signal);
+      if (waiting.size === 0 || signal.aborted) return outcomes;
+      await sleep(clock, room.delayMs(waiting, clock.monotonicMs()) ?? pollMs, signal);
       if (signal.aborted) return outcomes;
     }
   }
@@ -176,4 +181,8 @@ export class ObjectPuts {
 
 function isTaken(result: Expected<undefined>): boolean {
   return 'error' in result && result.error === ErrorCode.OBJECT_ALREADY_EXISTS;
+}
+
+function hasNoRoom(result: Expected<undefined>): boolean {
+  return 'error' in result && result.error === ErrorCode.NO_AVAILABLE_HANDLE;
 }

@@ -69,8 +69,9 @@ export class Objects {
   }
 
   /**
-   * Stores a value unless the key has one: `present` then. `TRANSFER_FAIL` when no segment took it. The
-   * bytes are the caller's again when this settles. An empty value is refused, as the original does.
+   * Stores a value unless the key has one: `present` then. Waits for another writer of the key, and for
+   * room, as long as its limit of time allows. `TRANSFER_FAIL` when no segment took it. The bytes are
+   * the caller's again when this settles. An empty value is refused, as the original does.
    */
   async put(key: string, value: Value, options: WriteOptions = {}): Promise<Outcome<PutDone>> {
     return onlyOne(await this.#write('put', [key], [value], options));

@@ -127,6 +127,21 @@ describe('Objects', () => {
     expect(nameOf(await next)).toBe('stored');
   });
 
+  it('wait for room as long as they may', async () => {
+    const { objects } = borrower.store;
+    const half = bytesOf(1, segmentByteCount / 2 + 1);
+    const pinned = { config: { withHardPin: true } };
+    for (const key of ['a', 'b']) {
+      expect(nameOf(await objects.put(key, half, pinned))).toBe('stored');
+    }
+    const late = await objects.put('c', half, { timeoutMs: 50 });
+    expect(nameOf(late)).toBe('NO_AVAILABLE_HANDLE');
+    const waiting = objects.putBatch(['c', 'd'], [half, bytesOf(2, 10)], pinned);
+    await eventually(async () => valueOf(await objects.exist('d')), 'what fits to be stored');
+    expect(nameOf(await objects.remove('a', { force: true }))).toBe(undefined);
+    expect((await waiting).map(nameOf)).toEqual(['stored', 'stored']);
+  });
+
   it('are written one write at a time by one client', async () => {
     const { objects } = borrower.store;
     const twice = await objects.putBatch(['k', 'k'], [bytesOf(1, 10), bytesOf(2, 10)]);

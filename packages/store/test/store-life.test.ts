@@ -166,4 +166,38 @@ describe('StoreLife', () => {
       }),
     );
   });
+
+  it('pings once it lends, after a re-mount, and greets again when it lends no more', () => {
+    const life = newLife(false);
+    life.start();
+    play(life, [['greet', done]]);
+    expect(life.next()).toMatchObject({ act: 'greet', delayMs: 1_000 });
+    expect(life.lending(true)).toBe(true);
+    expect(life.lending(true)).toBe(false);
+    play(life, [
+      ['ping', needRemount],
+      ['remount', done],
+      ['ping', done],
+      ['ping', done],
+    ]);
+    expect(life.lending(false)).toBe(true);
+    expect(life.next()).toMatchObject({ act: 'greet', delayMs: 1_000 });
+    life.stop();
+    expect(life.next().act).toBe('end');
+  });
+
+  it('mounts what was lent while the master was away', () => {
+    const life = newLife(false);
+    life.start();
+    expect(life.lending(true)).toBe(false);
+    play(life, [
+      ['greet', done],
+      ['mount', done],
+      ['ping', needRemount],
+      ['remount', done],
+      ['ping', done],
+    ]);
+    life.stop();
+    expect(life.next().act).toBe('unmount');
+  });
 });
