@@ -7,6 +7,8 @@ import type { MasterCore } from './core/master-core.ts';
 import type { SegmentView } from './core/segment-view.ts';
 import type { Journal } from './journal/journal.ts';
 import { metricsSummary, metricsText } from './metrics-text.ts';
+import type { Role } from './standby/role.ts';
+import { stateRoutes } from './standby/state-routes.ts';
 
 export interface AdminPorts {
   readonly core: MasterCore;
@@ -14,6 +16,7 @@ export interface AdminPorts {
   readonly journal: Journal | null;
   readonly tallies: CallTallies;
   readonly logger: Logger;
+  readonly role: Role;
   /** What calls that destroy must send as `X-API-Key`; null: nothing is asked. */
   readonly adminApiKey: string | null;
 }
@@ -26,14 +29,14 @@ const statusNames = new Map<number, string>(
 
 /** The HTTP side of Mooncake's master, with its paths and bodies, and `/debug/invariants`. */
 export function adminApi(ports: AdminPorts): Hono {
-  const { core, journal, tallies } = ports;
+  const { core, journal, tallies, role } = ports;
   const app = new Hono();
   app.get('/metrics', (context) => {
     context.header('content-type', 'text/plain; version=0.0.4');
     return context.body(metricsText(core, journal, tallies));
   });
   app.get('/metrics/summary', (context) => context.text(metricsSummary(core)));
-  stateRoutes(app);
+  stateRoutes(app, () => role);
   keyRoutes(app, core);
   segmentRoutes(app, core);
   app.post('/api/v1/remove_all', (context) => removeAll(context, ports));
@@ -44,25 +47,6 @@ export function adminApi(ports: AdminPorts): Hono {
     return refused(context, 500, ErrorCode.INTERNAL_ERROR);
   });
   return app;
-}
-
-/** A single master is always the leader and always serving. */
-function stateRoutes(app: Hono): void {
-  app.get('/health', (context) =>
-    context.json({
-      status: 'ok',
-      role: 'leader',
-      ha_state: 'serving',
-      service_ready: true,
-      leader_address: null,
-      view_version: null,
-    }),
-  );
-  app.get('/role', (context) => context.text('leader'));
-  app.get('/ha_status', (context) => context.text('serving'));
-  app.get('/leader', (context) =>
-    context.json({ present: false, leader_address: null, view_version: null }),
-  );
 }
 
 function keyRoutes(app: Hono, core: MasterCore): void {

@@ -24,6 +24,8 @@ export interface HandlerPorts {
   readonly onAllocated: () => void;
   /** Called after a segment was told to go in so many milliseconds. */
   readonly onGracePeriod: (graceMs: number) => void;
+  /** Which election made this master the leader; 0 without others. */
+  readonly viewVersion: number;
 }
 
 /**
@@ -146,7 +148,7 @@ function removeHandlers({ core, tallies }: HandlerPorts) {
   } satisfies Partial<Handlers<MasterProtocol>>;
 }
 
-function segmentHandlers({ core, tallies, onGracePeriod }: HandlerPorts) {
+function segmentHandlers({ core, tallies, onGracePeriod, viewVersion }: HandlerPorts) {
   return {
     ServiceReady: () => ({ ok: serviceVersion }),
     GetFsdir: () => ({ ok: '' }),
@@ -155,7 +157,7 @@ function segmentHandlers({ core, tallies, onGracePeriod }: HandlerPorts) {
     GetAllNoFSegments: () => ({ ok: [] }),
     GetNoFSegmentsByName: () => ({ ok: [] }),
     Ping: tallies.counted('ping', ([client]) => ({
-      ok: { viewVersionId: 0, clientStatus: core.ping(client) },
+      ok: { viewVersionId: viewVersion, clientStatus: core.ping(client) },
     })),
     MountSegment: tallies.counted('mount_segment', ([segment, client]) =>
       core.mountSegment(segment, client),

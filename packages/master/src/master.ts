@@ -6,27 +6,20 @@ import {
   type Logger,
   type Random,
   type Service,
-  TurnClock,
 } from '@tsukimi/base';
 import { MetadataServer } from '@tsukimi/metadata';
-import { RpcServer } from '@tsukimi/rpc';
-import { type MasterProtocol, masterProtocol, readFailureReport } from '@tsukimi/wire';
-import { adminApi } from './admin-api.ts';
-import { CallTallies } from './call-tallies.ts';
+import type { RpcServer } from '@tsukimi/rpc';
+import type { MasterProtocol } from '@tsukimi/wire';
 import { cleanedMetadata, type Environment } from './cleaned-metadata.ts';
-import { ClientPresence } from './client-presence.ts';
-import { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
-import { MasterCore } from './core/master-core.ts';
-import { masterHandlers } from './handlers.ts';
-import { Housekeeping } from './housekeeping.ts';
+import type { MasterCore } from './core/master-core.ts';
 import { Journal } from './journal/journal.ts';
 import { JournalDirectory } from './journal/journal-directory.ts';
 import { openJournalFile } from './journal/journal-file.ts';
 import { bootId, JournalKeeper } from './journal/journal-keeper.ts';
-import { matchKeys } from './key-matcher.ts';
 import { MetadataCleaner } from './metadata-cleaner.ts';
-import { tellingClients } from './named-clients.ts';
 import { type MasterOptions, noticesOf } from './options.ts';
+import { alone } from './standby/role.ts';
+import { assembleTerm } from './term.ts';
 
 /** The journal of a small master stays below this; replaying so much takes about a second. */
 const snapshotByteCount = 64 * 2 ** 20;
@@ -57,51 +50,12 @@ export function assembleMaster(options: MasterOptions, ports: MasterPorts): Mast
   const directory =
     options.journalDir === undefined ? null : new JournalDirectory(options.journalDir);
   const journal = directory === null ? null : newJournal(directory, options, ports);
-  const core = new MasterCore({
-    ...coreOptionsOf(options),
-    clock: new TurnClock(clock),
-    random,
-    matchKeys,
-    changes: journal?.changes ?? null,
-  });
+  const term = assembleTerm(options, { ...ports, cleaner, journal, gate: journal, role: alone });
+  const { core, rpc, api } = term;
   const keeper =
     journal === null || directory === null
       ? null
       : new JournalKeeper({ directory, journal, core, clock, logger });
-  const tallies = new CallTallies();
-  const housekeeping = new Housekeeping(core, clock, logger, (name) => cleaner?.engineLost(name));
-  const presence = new ClientPresence({
-    onConnected: (client) => core.clientConnected(client),
-    onDisconnected: (client) => core.clientDisconnected(client),
-  });
-  const handlers = masterHandlers({
-    core,
-    tallies,
-    onAllocated: () => housekeeping.evictSoon(),
-    onGracePeriod: (graceMs) => housekeeping.sweepAfter(graceMs),
-  });
-  const rpc = new RpcServer<MasterProtocol>({
-    name: 'master',
-    host: options.host,
-    port: options.port,
-    protocol: masterProtocol,
-    handlers: tellingClients(handlers, (peer, client) => presence.shown(peer, client)),
-    onAppendix: (bytes) => {
-      const report = readFailureReport(bytes);
-      if (report !== null) core.reportEndpoints(report.reporter, report.endpoints);
-    },
-    onClose: (peer) => presence.closed(peer),
-    clock,
-    logger,
-    ...(journal === null ? {} : { gate: journal }),
-  });
-  const api = adminApi({
-    core,
-    journal,
-    tallies,
-    logger,
-    adminApiKey: options.adminApiKey ?? null,
-  });
   const listen = getRequestListener(api.fetch);
   const admin = new HttpService({
     name: 'master admin server (--metrics_port, --metrics_host)',
@@ -110,7 +64,7 @@ export function assembleMaster(options: MasterOptions, ports: MasterPorts): Mast
     listener: (request, response) => void listen(request, response),
     connectionCountMax: 256,
   });
-  const services = [inside, cleaner, keeper, housekeeping, rpc, admin].filter(
+  const services = [inside, cleaner, keeper, ...term.services, admin].filter(
     (service) => service !== null,
   );
   return { services, core, rpc, admin, notices: [bindingNotice(options), ...noticesOf(options)] };
@@ -160,25 +114,4 @@ function bindingNotice(options: MasterOptions): string {
   const rpc = formatAddress(options);
   const admin = formatAddress({ host: options.metricsHost, port: options.metricsPort });
   return `RPC on ${rpc}, admin and metrics on http://${admin}; Mooncake's ports have no authentication: let only the cluster's machines reach them`;
-}
-
-function coreOptionsOf(options: MasterOptions): CoreOptions {
-  return {
-    ...defaultCoreOptions,
-    leaseTtlMs: options.defaultKvLeaseTtl,
-    clientTtlMs: options.clientTtl * 1e3,
-    clientSuspicionTtlMs: options.clientSuspicionTtlSec * 1e3,
-    putDiscardTimeoutMs: options.putStartDiscardTimeoutSec * 1e3,
-    putReleaseTimeoutMs: options.putStartReleaseTimeoutSec * 1e3,
-    softPinTtlMs: options.defaultKvSoftPinTtl,
-    softPinTtlMsMax: options.maxKvSoftPinTtl,
-    evictSoftPinned: options.allowEvictSoftPinnedObjects,
-    evictionRatio: options.evictionRatio,
-    evictionHighWatermark: options.evictionHighWatermarkRatio,
-    allocationStrategy: options.allocationStrategy,
-    remountRestMs: options.remountRestSec * 1e3,
-    objectCountMax: options.objectCountMax,
-    segmentCountMax: options.segmentCountMax,
-    clientCountMax: options.clientCountMax,
-  };
 }

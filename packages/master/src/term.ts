@@ -1,0 +1,107 @@
+import { type Clock, type Logger, type Random, type Service, TurnClock } from '@tsukimi/base';
+import { type AnswerGate, RpcServer } from '@tsukimi/rpc';
+import { type MasterProtocol, masterProtocol, readFailureReport } from '@tsukimi/wire';
+import type { Hono } from 'hono';
+import { adminApi } from './admin-api.ts';
+import { CallTallies } from './call-tallies.ts';
+import { ClientPresence } from './client-presence.ts';
+import { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
+import { MasterCore } from './core/master-core.ts';
+import { masterHandlers } from './handlers.ts';
+import { Housekeeping } from './housekeeping.ts';
+import type { Journal } from './journal/journal.ts';
+import { matchKeys } from './key-matcher.ts';
+import type { MetadataCleaner } from './metadata-cleaner.ts';
+import { tellingClients } from './named-clients.ts';
+import type { MasterOptions } from './options.ts';
+import type { Role } from './standby/role.ts';
+
+export interface TermPorts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly cleaner: MetadataCleaner | null;
+  /** Null when none is kept. */
+  readonly journal: Journal | null;
+  /** What answers wait for; null: for nothing. */
+  readonly gate: AnswerGate | null;
+  readonly role: Role;
+}
+
+/** What serves clients: for as long as the process lives, or for as long as it leads. */
+export interface Term {
+  readonly core: MasterCore;
+  readonly rpc: RpcServer<MasterProtocol>;
+  readonly api: Hono;
+  /** To be started in this order, once the core is where it should begin. */
+  readonly services: readonly Service[];
+}
+
+export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
+  const { clock, random, logger, cleaner, journal, gate, role } = ports;
+  const core = new MasterCore({
+    ...coreOptionsOf(options),
+    clock: new TurnClock(clock),
+    random,
+    matchKeys,
+    changes: journal?.changes ?? null,
+  });
+  const tallies = new CallTallies();
+  const housekeeping = new Housekeeping(core, clock, logger, (name) => cleaner?.engineLost(name));
+  const presence = new ClientPresence({
+    onConnected: (client) => core.clientConnected(client),
+    onDisconnected: (client) => core.clientDisconnected(client),
+  });
+  const handlers = masterHandlers({
+    core,
+    tallies,
+    onAllocated: () => housekeeping.evictSoon(),
+    onGracePeriod: (graceMs) => housekeeping.sweepAfter(graceMs),
+    viewVersion: role.leader?.version ?? 0,
+  });
+  const rpc = new RpcServer<MasterProtocol>({
+    name: 'master',
+    host: options.host,
+    port: options.port,
+    protocol: masterProtocol,
+    handlers: tellingClients(handlers, (peer, client) => presence.shown(peer, client)),
+    onAppendix: (bytes) => {
+      const report = readFailureReport(bytes);
+      if (report !== null) core.reportEndpoints(report.reporter, report.endpoints);
+    },
+    onClose: (peer) => presence.closed(peer),
+    clock,
+    logger,
+    ...(gate === null ? {} : { gate }),
+  });
+  const api = adminApi({
+    core,
+    journal,
+    tallies,
+    logger,
+    role,
+    adminApiKey: options.adminApiKey ?? null,
+  });
+  return { core, rpc, api, services: [housekeeping, rpc] };
+}
+
+function coreOptionsOf(options: MasterOptions): CoreOptions {
+  return {
+    ...defaultCoreOptions,
+    leaseTtlMs: options.defaultKvLeaseTtl,
+    clientTtlMs: options.clientTtl * 1e3,
+    clientSuspicionTtlMs: options.clientSuspicionTtlSec * 1e3,
+    putDiscardTimeoutMs: options.putStartDiscardTimeoutSec * 1e3,
+    putReleaseTimeoutMs: options.putStartReleaseTimeoutSec * 1e3,
+    softPinTtlMs: options.defaultKvSoftPinTtl,
+    softPinTtlMsMax: options.maxKvSoftPinTtl,
+    evictSoftPinned: options.allowEvictSoftPinnedObjects,
+    evictionRatio: options.evictionRatio,
+    evictionHighWatermark: options.evictionHighWatermarkRatio,
+    allocationStrategy: options.allocationStrategy,
+    remountRestMs: options.remountRestSec * 1e3,
+    objectCountMax: options.objectCountMax,
+    segmentCountMax: options.segmentCountMax,
+    clientCountMax: options.clientCountMax,
+  };
+}
