@@ -20,4 +20,6 @@ export {
   optionTypes,
 } from './options.ts';
 export { below, type Random, SeededRandom, SystemRandom } from './random.ts';
+export { readBody, readJsonBody } from './read-body.ts';
+export { Resource } from './resource.ts';
 export { Ending, listenFault, type RunOptions, runServices, type Service } from './service.ts';

@@ -14,10 +14,18 @@ import { masterCommand } from './commands/master.ts';
 import { metadataCommand } from './commands/metadata.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { serveCommand } from './commands/serve.ts';
+import { storeCommand } from './commands/store.ts';
 import { upCommand } from './commands/up.ts';
 import { exitCodes } from './exit-codes.ts';
 
-const commands = [upCommand, metadataCommand, masterCommand, serveCommand, proxyCommand];
+const commands = [
+  upCommand,
+  metadataCommand,
+  masterCommand,
+  storeCommand,
+  serveCommand,
+  proxyCommand,
+];
 const clock = new SystemClock();
 const { version } = JSON.parse(
   readFileSync(new URL('../package.json', import.meta.url), 'utf8'),

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import { type Clock, Fault, type Logger, type Random, type Service } from '@tsukimi/base';
+import { type Clock, Fault, type Logger, type Random, Resource, type Service } from '@tsukimi/base';
 import { Engine } from '@tsukimi/engine';
 import type { ModelIdentity } from '@tsukimi/kv-connector';
 import { KoffiLlamaBackend, modelDigest, readGgufHeader } from '@tsukimi/llama';
+import { readMooncakeConfig } from '@tsukimi/store';
 import { availableMemory } from './available-memory.ts';
 import { InstanceApi } from './instance-api.ts';
 import { InstanceMetrics } from './instance-metrics.ts';
@@ -12,9 +13,7 @@ import { openKvSharing, segmentByteCountOf } from './kv-sharing.ts';
 import { parseKvTransferConfig } from './kv-transfer-config.ts';
 import { kvByteCountPerToken, planMemory } from './memory-plan.ts';
 import { resolveModelPath } from './model-path.ts';
-import { readMooncakeConfig } from './mooncake-config.ts';
 import { type ServeOptions, serveNotices } from './options.ts';
-import { Resource } from './resource.ts';
 import { ServedModel } from './served-model.ts';
 
 /** What an instance may touch of the world. */
@@ -54,6 +53,11 @@ export async function createInstance(
   }
   const mooncake = transfer === null ? null : readMooncakeConfig(requiredPath(options), env);
   if (mooncake !== null) notices.push(...mooncake.notices);
+  if (mooncake !== null && mooncake.localPort !== null) {
+    notices.push(
+      'mooncake.json: the port in local_hostname is ignored: every process takes one of its own',
+    );
+  }
   const cluster = transfer && mooncake ? { role: transfer.role, mooncake } : null;
   if (options.chunkTokens % chunkTokensStep !== 0) {
     throw new Fault(

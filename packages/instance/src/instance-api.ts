@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { HttpBindings } from '@hono/node-server';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
-import { type Clock, Fault, type Logger, type Random } from '@tsukimi/base';
+import { type Clock, Fault, type Logger, type Random, readJsonBody } from '@tsukimi/base';
 import type { Engine } from '@tsukimi/engine';
 import {
   type AnswerHead,
@@ -19,7 +19,6 @@ import type { InstanceMetrics } from './instance-metrics.ts';
 import type { KvRole } from './kv-transfer-config.ts';
 import { planGeneration } from './plan-generation.ts';
 import { prometheusContentType } from './prometheus.ts';
-import { readJsonBody } from './read-body.ts';
 import type { ServedModel } from './served-model.ts';
 
 export interface InstanceApiOptions {

@@ -1,22 +1,17 @@
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import {
   type Clock,
-  Fault,
   formatAddress,
   type Logger,
-  listenFault,
   type Random,
+  Resource,
   type Service,
 } from '@tsukimi/base';
 import { KvConnector, type ModelIdentity, PrivateChunks, StoreChunks } from '@tsukimi/kv-connector';
 import { openMetadataStore } from '@tsukimi/metadata';
-import { StoreClient } from '@tsukimi/store';
+import { freePort, type MooncakeConfig, StoreClient } from '@tsukimi/store';
 import { removeStaleSegments, TransferEngine } from '@tsukimi/transfer';
 import type { KvRole } from './kv-transfer-config.ts';
-import { globalSegmentByteCountDefault, type MooncakeConfig } from './mooncake-config.ts';
 import type { ServeOptions } from './options.ts';
-import { Resource } from './resource.ts';
 import { StoreJoin } from './store-join.ts';
 
 export interface KvSharingOptions {
@@ -40,10 +35,13 @@ export interface KvSharing {
   readonly storeReachable: () => boolean | null;
 }
 
+export const globalSegmentByteCountDefault = 256 * 2 ** 20;
+
 /** Bytes that an instance sets aside for chunks: lent to the store, or its own cache. */
 export function segmentByteCountOf(cluster: KvSharingOptions['cluster']): number {
   if (cluster === null) return globalSegmentByteCountDefault;
-  return cluster.role === 'kv_consumer' ? 0 : cluster.mooncake.globalSegmentByteCount;
+  if (cluster.role === 'kv_consumer') return 0;
+  return cluster.mooncake.globalSegmentByteCount ?? globalSegmentByteCountDefault;
 }
 
 export async function openKvSharing(options: KvSharingOptions): Promise<KvSharing> {
@@ -89,6 +87,7 @@ export async function openKvSharing(options: KvSharingOptions): Promise<KvSharin
     masterAddress: mooncake.masterAddress,
     engine: transfer,
     localHostname: name,
+    tenantId: mooncake.tenantId,
     segment: byteCount === 0 ? null : { byteCount, shared: serve.sharedMemory },
     clock,
     random,
@@ -123,24 +122,4 @@ function listenHostFor(localHostname: string, apiHost: string): string {
   const wildcard = apiHost === '0.0.0.0' || apiHost === '::';
   if (wildcard && !loopback) return apiHost;
   return localHostname === 'localhost' ? '127.0.0.1' : localHostname;
-}
-
-function freePort(host: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', (error) => {
-      const fault = listenFault(error, 'transfer', host, 0);
-      reject(
-        new Fault(
-          'MISCONFIGURED',
-          `mooncake.json: local_hostname: ${fault.message}; or give --host 0.0.0.0`,
-          { cause: error },
-        ),
-      );
-    });
-    probe.listen({ host, port: 0 }, () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
 }

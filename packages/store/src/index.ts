@@ -4,6 +4,14 @@
  */
 export { BufferPool, type BufferPoolOptions, type PooledBuffer } from './buffer-pool.ts';
 export type { LifeState } from './core/store-life.ts';
+export { freePort } from './free-port.ts';
+export { type MooncakeConfig, readMooncakeConfig } from './mooncake-config.ts';
+export {
+  createStorageNode,
+  type NodeWorld,
+  type StorageNode,
+} from './node/create-storage-node.ts';
+export { type NodeOptions, nodeOptions } from './node/options.ts';
 export type { PutDone } from './object-puts.ts';
 export type { GetOptions, Objects, RemoveOptions } from './objects.ts';
 export type { Reservation } from './reservation.ts';

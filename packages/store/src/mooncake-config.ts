@@ -7,17 +7,20 @@ import { z } from 'zod';
 export interface MooncakeConfig {
   /** Without a port: every process takes one of its own. */
   readonly localHostname: string;
+  /** The port that `local_hostname` names; null where it has none. */
+  readonly localPort: number | null;
   readonly metadata: MetadataAddress;
   /** Keeps clusters apart that share a metadata server; empty for none. */
   readonly metadataClusterId: string;
   readonly masterAddress: Address;
-  /** Memory that a storing instance lends to the store. */
-  readonly globalSegmentByteCount: number;
+  /** Memory to lend to the store; null where the file does not say. */
+  readonly globalSegmentByteCount: number | null;
+  readonly tenantId: string;
+  /** Where objects go that leave memory; null to keep none. */
+  readonly offload: { readonly path: string | null } | null;
   /** One sentence for each thing in it that means something else here, or nothing. */
   readonly notices: readonly string[];
 }
-
-export const globalSegmentByteCountDefault = 256 * 2 ** 20;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -33,10 +36,21 @@ const schema = z.looseObject({
   local_hostname: z.string().min(1),
   metadata_server: z.string().min(1),
   master_server_address: z.string().min(1),
-  protocol: z.enum(['tcp', 'rdma'], { error: 'must be "tcp" or "rdma"' }).default('tcp'),
+  protocol: z
+    .string()
+    .transform((name) => name.trim().toLowerCase())
+    .pipe(z.enum(['tcp', 'rdma'], { error: 'must be "tcp" or "rdma"' }))
+    .default('tcp'),
   device_name: z.string().nullable().default(''),
-  global_segment_size: byteSize.default(globalSegmentByteCountDefault),
+  global_segment_size: byteSize.optional(),
   local_buffer_size: byteSize.optional(),
+  enable_ssd_offload: z.union([z.boolean(), z.stringbool()]).default(false),
+  ssd_offload_path: z.string().nullable().default(''),
+  tenant_id: z
+    .string()
+    .nullable()
+    .transform((id) => id ?? 'default')
+    .default('default'),
 });
 
 /**
@@ -44,8 +58,18 @@ const schema = z.looseObject({
  * field where one is at fault.
  */
 export function readMooncakeConfig(path: string, env: Environment): MooncakeConfig {
-  const refuse = (reason: string) =>
-    new Fault('INVALID_ARGUMENT', `MOONCAKE_CONFIG_PATH: ${path}: ${reason}`);
+  const refuse = refusalOf(path);
+  return parseMooncakeConfig(readMooncakeFile(path), env, refuse);
+}
+
+/** How a file's faults are told. */
+export function refusalOf(path: string): (reason: string) => Fault {
+  return (reason) => new Fault('INVALID_ARGUMENT', `MOONCAKE_CONFIG_PATH: ${path}: ${reason}`);
+}
+
+/** What the file holds, unchecked. */
+export function readMooncakeFile(path: string): unknown {
+  const refuse = refusalOf(path);
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -53,16 +77,15 @@ export function readMooncakeConfig(path: string, env: Environment): MooncakeConf
     throw refuse(`cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)})`);
   }
   if (text.length > fileByteCountMax) throw refuse(`is larger than ${fileByteCountMax} bytes`);
-  let value: unknown;
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text);
   } catch (error) {
     throw refuse(`is not JSON: ${(error as Error).message}`);
   }
-  return parseMooncakeConfig(value, env, refuse);
 }
 
-function parseMooncakeConfig(
+/** Checks the fields of a file, or what was given in its place. */
+export function parseMooncakeConfig(
   value: unknown,
   env: Environment,
   refuse: (reason: string) => Fault,
@@ -83,8 +106,11 @@ function parseMooncakeConfig(
     master_server_address: master,
     protocol,
     device_name: deviceName,
-    global_segment_size: globalSegmentByteCount,
+    global_segment_size: globalSegmentByteCount = null,
     local_buffer_size: localBufferByteCount,
+    enable_ssd_offload: isOffloading,
+    ssd_offload_path: offloadPath,
+    tenant_id: tenantId,
     ...rest
   } = parsed.data;
   const notices: string[] = [];
@@ -102,18 +128,16 @@ function parseMooncakeConfig(
   for (const field of Object.keys(rest)) {
     notices.push(`mooncake.json: ${field} is unknown and ignored`);
   }
-  const withPort = /^(\[[^\]]+\]|[^:]+):\d+$/.exec(hostname);
-  if (withPort !== null) {
-    notices.push(
-      'mooncake.json: the port in local_hostname is ignored: every process takes one of its own',
-    );
-  }
+  const withPort = /^(\[[^\]]+\]|[^:]+):(\d+)$/.exec(hostname);
   return {
     localHostname: (withPort?.[1] ?? hostname).replace(/^\[(.*)\]$/, '$1'),
+    localPort: withPort === null ? null : Number(withPort[2]),
     metadata: named(() => parseMetadataAddress(metadataServer, env), refuse),
     metadataClusterId: env['MC_METADATA_CLUSTER_ID'] ?? '',
     masterAddress: named(() => parseMasterAddress(master), refuse),
     globalSegmentByteCount,
+    tenantId,
+    offload: isOffloading ? { path: offloadPath === '' ? null : offloadPath } : null,
     notices,
   };
 }

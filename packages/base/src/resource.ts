@@ -1,4 +1,4 @@
-import { Ending, type Service } from '@tsukimi/base';
+import { Ending, type Service } from './service.ts';
 
 /** Something that is there already and only wants to be closed, in its turn among the services. */
 export class Resource implements Service {

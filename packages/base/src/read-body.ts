@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { Fault } from '@tsukimi/base';
+import { Fault } from './fault.ts';
 
 /** The request's body as JSON. Faults: TOO_LARGE, INVALID_ARGUMENT, CANCELLED when the client leaves. */
 export async function readJsonBody(
@@ -16,7 +16,8 @@ export async function readJsonBody(
   }
 }
 
-function readBody(request: IncomingMessage, byteCountMax: number): Promise<Buffer> {
+/** The request's whole body. Faults: TOO_LARGE, CANCELLED when the client leaves. */
+export function readBody(request: IncomingMessage, byteCountMax: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let byteCount = 0;

@@ -1,0 +1,119 @@
+import {
+  type Clock,
+  formatAddress,
+  formatByteSize,
+  HttpService,
+  type Logger,
+  type Random,
+  Resource,
+  type Service,
+} from '@tsukimi/base';
+import { openMetadataStore } from '@tsukimi/metadata';
+import { removeStaleSegments, TransferEngine } from '@tsukimi/transfer';
+import { freePort } from '../free-port.ts';
+import { StoreClient } from '../store-client.ts';
+import { nodeSegmentByteCountDefault, readNodeConfig } from './node-config.ts';
+import { nodeMetricsText } from './node-metrics.ts';
+import type { NodeOptions } from './options.ts';
+import { RestApi } from './rest-api.ts';
+
+/** What a storage node may touch of the world. */
+export interface NodeWorld {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+export interface StorageNode {
+  /** In the order in which they start. */
+  readonly services: readonly Service[];
+  /** One sentence for each thing that the operator should know. */
+  readonly notices: readonly string[];
+  readonly store: StoreClient;
+  /** Once all have started: what it lends, and which ports are open. */
+  describe(): string;
+}
+
+const connectionCountMax = 1_024;
+
+/** Memory of a host as a member of the store, with Mooncake's REST interface to it. */
+export async function createStorageNode(
+  options: NodeOptions,
+  world: NodeWorld,
+): Promise<StorageNode> {
+  const { clock, random, logger, env } = world;
+  const config = readNodeConfig(options, env);
+  const ports = { clock, random, logger };
+  const { localHostname: host, localPort } = config;
+  const metadata =
+    config.metadata.kind === 'p2p' ? null : await openMetadataStore(config.metadata, ports);
+  if (options.sharedMemory) removeStaleSegments();
+  const listenHost = listenHostFor(host, options.host);
+  // The port of its own tells it from other nodes of this host, unless the configuration does.
+  const dataPort = localPort === null ? await freePort(listenHost) : 0;
+  const name = formatAddress({ host, port: localPort ?? dataPort });
+  const engine = new TransferEngine({
+    ...ports,
+    name,
+    metadata,
+    clusterId: config.metadataClusterId,
+    host,
+    listenHost,
+    dataPort,
+    sharedMemory: options.sharedMemory,
+  });
+  const byteCount = config.globalSegmentByteCount ?? nodeSegmentByteCountDefault;
+  const store = new StoreClient({
+    ...ports,
+    masterAddress: config.masterAddress,
+    engine,
+    localHostname: name,
+    tenantId: config.tenantId,
+    segment: byteCount === 0 ? null : { byteCount, shared: options.sharedMemory },
+    timeouts: { lookupMs: 5_000, transferMs: 60_000, controlMs: 5_000 },
+  });
+  const api = new RestApi({
+    store,
+    sharedMemory: options.sharedMemory,
+    metrics: () => nodeMetricsText(store),
+    clock,
+    logger,
+  });
+  const restPorts = [options.port, ...(options.enableHttpServer ? [options.httpPort] : [])];
+  const servers = restPorts.map(
+    (port) =>
+      new HttpService({
+        name: 'REST interface',
+        host: options.host,
+        port,
+        connectionCountMax,
+        listener: api.handle,
+      }),
+  );
+  const [rest] = servers as [HttpService];
+  return {
+    services: [
+      ...(metadata === null ? [] : [new Resource('metadata client', () => metadata.close())]),
+      engine,
+      store,
+      ...servers,
+    ],
+    notices: config.notices,
+    store,
+    describe: () =>
+      [
+        `storage node ${name} lends ${formatByteSize(byteCount)} to ${formatAddress(config.masterAddress)}`,
+        `REST on http://${formatAddress({ host: options.host, port: rest.port })}`,
+        `transfers on port ${engine.dataPort}`,
+        "neither asks who is calling: let only the cluster's machines reach them",
+      ].join('; '),
+  };
+}
+
+/** Peers connect to the local hostname; a node that only its own host knows by name listens there alone. */
+function listenHostFor(localHostname: string, restHost: string): string {
+  const isLoopback = /^(localhost|127\.[\d.]+|::1)$/.test(localHostname);
+  if (isLoopback) return localHostname === 'localhost' ? '127.0.0.1' : localHostname;
+  return restHost;
+}
