@@ -6,6 +6,7 @@ import {
   type ReplicaDescriptor,
   ReplicaType,
   type ReplicateConfig,
+  type StorageConfig,
   type Uuid,
 } from '@tsukimi/wire';
 import type { CallTallies } from './call-tallies.ts';
@@ -20,6 +21,8 @@ const no: Expected<boolean> = Object.freeze({ ok: false });
 export interface HandlerPorts {
   readonly core: MasterCore;
   readonly tallies: CallTallies;
+  /** What clients are told of the directory that they share. */
+  readonly storage: StorageConfig;
   /** Called after whatever may have taken space. */
   readonly onAllocated: () => void;
   /** Called after a segment was told to go in so many milliseconds. */
@@ -39,6 +42,7 @@ export function masterHandlers(ports: HandlerPorts): Handlers<MasterProtocol> {
     ...writeHandlers(ports),
     ...removeHandlers(ports),
     ...segmentHandlers(ports),
+    ...localDiskHandlers(ports),
   };
 }
 
@@ -141,18 +145,18 @@ function removeHandlers({ core, tallies }: HandlerPorts) {
       core.removeMatching(pattern, force, tenant),
     ),
     RemoveAll: (args) => removeAll(args).ok,
-    PollRemoveAll: () => no,
     BatchReplicaClear: ([keys, client, segmentName]) => ({
       ok: core.clearReplicas(keys, client, segmentName),
     }),
   } satisfies Partial<Handlers<MasterProtocol>>;
 }
 
-function segmentHandlers({ core, tallies, onGracePeriod, viewVersion }: HandlerPorts) {
+function segmentHandlers(ports: HandlerPorts) {
+  const { core, tallies, storage, onGracePeriod, viewVersion } = ports;
   return {
     ServiceReady: () => ({ ok: serviceVersion }),
-    GetFsdir: () => ({ ok: '' }),
-    GetStorageConfig: () => ({ ok: { fsdir: '', enableDiskEviction: true, quotaBytes: 0 } }),
+    GetFsdir: () => ({ ok: storage.fsdir }),
+    GetStorageConfig: () => ({ ok: storage }),
     FetchTasks: tallies.counted('fetch_tasks', () => ({ ok: [] })),
     GetAllNoFSegments: () => ({ ok: [] }),
     GetNoFSegmentsByName: () => ({ ok: [] }),
@@ -184,6 +188,40 @@ function segmentHandlers({ core, tallies, onGracePeriod, viewVersion }: HandlerP
   } satisfies Partial<Handlers<MasterProtocol>>;
 }
 
+function localDiskHandlers({ core: { localDisks }, tallies, onAllocated }: HandlerPorts) {
+  return {
+    MountLocalDiskSegment: ([client, isOffloading]) => localDisks.mount(client, isOffloading),
+    UnmountLocalDiskSegment: ([client]) => localDisks.unmount(client),
+    ReportSsdCapacity: ([client, byteCount]) => localDisks.reportCapacity(client, byteCount),
+    OffloadObjectHeartbeat: ([client, isOffloading]) =>
+      localDisks.takeOffloads(client, isOffloading),
+    NotifyOffloadSuccess: ([client, tasks, metadatas]) => {
+      if (tasks.length !== metadatas.length) return { error: ErrorCode.INVALID_PARAMS };
+      const reports = tasks.map(({ tenantId, key }, index) => {
+        const { dataSize, transportEndpoint } = metadatas[index] as (typeof metadatas)[number];
+        return { tenant: tenantId, key, byteCount: dataSize, transportEndpoint };
+      });
+      const result = localDisks.report(client, reports);
+      onAllocated();
+      return result;
+    },
+    EvictDiskReplica: tallies.counted('evict_disk_replica', ([client, key, tenant, type]) =>
+      localDisks.evict(client, key, type, tenant),
+    ),
+    BatchEvictDiskReplica: ([client, keys, tenant, type]) =>
+      keys.map((key) => localDisks.evict(client, key, type, tenant)),
+    PollRemoveAll: ([client]) => localDisks.pollRemoveAll(client),
+    PromotionObjectHeartbeat: ([client]) => localDisks.takePromotions(client),
+    PromotionAllocStart: ([client, key, tenant, byteCount, preferredSegments]) => {
+      const result = localDisks.startPromotion(client, key, byteCount, preferredSegments, tenant);
+      onAllocated();
+      return result;
+    },
+    NotifyPromotionSuccess: ([client, key, tenant]) => localDisks.promoted(client, key, tenant),
+    NotifyPromotionFailure: ([client, key, tenant]) => localDisks.notPromoted(client, key, tenant),
+  } satisfies Partial<Handlers<MasterProtocol>>;
+}
+
 /** `10.0.0.1:15001` and `[::1]:15001` without their ports, each once. */
 function hostsOf(endpoints: readonly string[]): string[] {
   return [...new Set(endpoints.map((endpoint) => endpoint.replace(/:\d+$/, '')))];
@@ -191,21 +229,13 @@ function hostsOf(endpoints: readonly string[]): string[] {
 
 const unsupported = () => ({ error: ErrorCode.NOT_SUPPORTED });
 
+/** The published master was built without storage targets over fabrics, and says so. */
+const unavailable = () => ({ error: ErrorCode.UNAVAILABLE_IN_CURRENT_MODE });
+
 const unsupportedHandlers = {
-  MountNoFSegment: unsupported,
-  ReMountNoFSegment: unsupported,
-  UnmountNoFSegment: unsupported,
-  MountLocalDiskSegment: unsupported,
-  UnmountLocalDiskSegment: unsupported,
-  OffloadObjectHeartbeat: unsupported,
-  ReportSsdCapacity: unsupported,
-  NotifyOffloadSuccess: unsupported,
-  EvictDiskReplica: unsupported,
-  BatchEvictDiskReplica: ([, keys]) => keys.map(unsupported),
-  PromotionObjectHeartbeat: unsupported,
-  PromotionAllocStart: unsupported,
-  NotifyPromotionSuccess: unsupported,
-  NotifyPromotionFailure: unsupported,
+  MountNoFSegment: unavailable,
+  ReMountNoFSegment: unavailable,
+  UnmountNoFSegment: unavailable,
   CopyStart: unsupported,
   CopyEnd: unsupported,
   CopyRevoke: unsupported,

@@ -41,6 +41,9 @@ function gauges(core: MasterCore): string[] {
     master_soft_pin_key_count: core.softPinnedCount,
     master_active_clients: core.clientCount,
     master_put_start_discarded_staging_size: core.setAsideByteCount,
+    master_allocated_file_size_bytes: core.fileByteCount,
+    master_total_file_capacity_bytes: core.fileCapacityByteCount,
+    master_promotion_in_flight: core.localDisks.promotionCount,
     mem_cache_nums_: core.inMemoryCount,
     file_cache_nums_: core.inFilesCount,
     tsukimi_master_unfinished_puts: core.unfinishedPutCount,
@@ -81,6 +84,7 @@ function counters({ counters: counted }: MasterCore): string[] {
     file_cache_hit_bytes_total: counted.fileHitByteCount,
     valid_get_nums_: counted.memoryHits + counted.fileHits,
     total_get_nums_: counted.lookups,
+    ...promotionCounters(counted),
     tsukimi_master_reclaimed_puts_total: counted.reclaimed,
     tsukimi_master_expired_clients_total: counted.expiredClients,
   }).flatMap(([name, value]) => metric(name, 'counter', value));
@@ -96,6 +100,26 @@ function journalMetrics({ counters: counted, isWhole }: Journal): string[] {
     ...metric('tsukimi_master_journal_snapshots_total', 'counter', counted.snapshots),
     ...metric('tsukimi_master_journal_last_snapshot_ms', 'gauge', counted.lastSnapshotMs),
   ];
+}
+
+function promotionCounters({ promotions, candidates }: MasterCore['counters']) {
+  return {
+    master_promotion_admitted_total: promotions.admitted,
+    master_promotion_completed_total: promotions.completed,
+    master_promotion_completed_bytes_total: promotions.completedByteCount,
+    master_promotion_cancelled_total: promotions.cancelled,
+    master_promotion_expired_total: promotions.expired,
+    master_promotion_failed_total: promotions.failed,
+    master_promotion_rejected_cap_total: promotions.rejectedCap,
+    master_promotion_rejected_frequency_total: promotions.rejectedFrequency,
+    master_promotion_rejected_watermark_total: promotions.rejectedWatermark,
+    master_promotion_candidate_recorded_total: candidates.recorded,
+    master_promotion_candidate_admitted_total: candidates.admitted,
+    master_promotion_candidate_admission_rejected_total: candidates.admissionRejected,
+    master_promotion_candidate_dropped_limit_total: candidates.droppedLimit,
+    master_promotion_candidate_expired_evaluated_total: candidates.expiredEvaluated,
+    master_promotion_candidate_expired_unevaluated_total: candidates.expiredUnevaluated,
+  };
 }
 
 function callCounters({ calls, batches }: CallTallies): string[] {

@@ -35,6 +35,26 @@ export interface CoreOptions {
   readonly isMultiTenant: boolean;
   /** Where clients keep files of objects that all of them can read; empty: they keep none. */
   readonly sharedDirectory: string;
+  /** What that directory can hold; 0: nobody told. */
+  readonly sharedCapacityByteCount: number;
+  /** Whether clients may lend their own disks. */
+  readonly enableOffload: boolean;
+  /** Whether objects go to disk when they are evicted, rather than when they are written. */
+  readonly offloadOnEvict: boolean;
+  /** Whether objects that no disk takes are evicted all the same. */
+  readonly offloadForceEvict: boolean;
+  /** So many objects at most wait for one client to write them to its disk. */
+  readonly offloadingQueueLimit: number;
+  /** The part of that limit which one round of eviction may fill before it evicts by force. */
+  readonly offloadCapRatio: number;
+  /** Whether objects that lie on a disk alone come back to memory when they are read. */
+  readonly promotionOnHit: boolean;
+  /** So often must an object have been read for that. */
+  readonly promotionAdmissionThreshold: number;
+  /** So many objects at most are on their way back. */
+  readonly promotionQueueLimit: number;
+  /** So many are told to a client at once. */
+  readonly promotionMaxPerHeartbeat: number;
 }
 
 export const defaultCoreOptions: CoreOptions = {
@@ -57,4 +77,14 @@ export const defaultCoreOptions: CoreOptions = {
   remountRestMs: 15_000,
   isMultiTenant: false,
   sharedDirectory: '',
+  sharedCapacityByteCount: 0,
+  enableOffload: false,
+  offloadOnEvict: false,
+  offloadForceEvict: false,
+  offloadingQueueLimit: 50_000,
+  offloadCapRatio: 0.5,
+  promotionOnHit: false,
+  promotionAdmissionThreshold: 2,
+  promotionQueueLimit: 50_000,
+  promotionMaxPerHeartbeat: 1,
 };

@@ -19,4 +19,26 @@ export class Counters {
   evictedObjects = 0;
   evictedByteCount = 0;
   expiredClients = 0;
+
+  /** Objects on their way from a disk back to memory. */
+  readonly promotions = {
+    admitted: 0,
+    completed: 0,
+    completedByteCount: 0,
+    cancelled: 0,
+    expired: 0,
+    failed: 0,
+    rejectedCap: 0,
+    rejectedFrequency: 0,
+    rejectedWatermark: 0,
+  };
+  /** Objects that wait for room to be promoted. */
+  readonly candidates = {
+    recorded: 0,
+    admitted: 0,
+    admissionRejected: 0,
+    droppedLimit: 0,
+    expiredEvaluated: 0,
+    expiredUnevaluated: 0,
+  };
 }

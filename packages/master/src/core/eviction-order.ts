@@ -84,6 +84,12 @@ export class EvictionOrder {
     this.#place(object, 'leased', nowMs + this.#leaseTtlMs);
   }
 
+  /** Moves an object that cannot go behind all others. */
+  postpone(object: StoredObject, nowMs: number): void {
+    object.list?.remove(object);
+    this.#place(object, 'fresh', nowMs);
+  }
+
   /** The next to go, without a lease; null when there is none. */
   oldest(nowMs: number, which: 'plain' | 'soft-pinned'): StoredObject | null {
     this.#expireSoftPins(nowMs);

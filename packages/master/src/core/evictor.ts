@@ -1,6 +1,7 @@
 import type { CoreOptions } from './core-options.ts';
 import type { Counters } from './counters.ts';
 import type { ObjectTable } from './object-table.ts';
+import type { Offloader } from './offloader.ts';
 import { isEvictable } from './replica.ts';
 import type { SegmentTable } from './segment-table.ts';
 import type { StoredObject } from './stored-object.ts';
@@ -18,21 +19,26 @@ export class Evictor {
   readonly #options: CoreOptions;
   readonly #segments: SegmentTable;
   readonly #objects: ObjectTable;
+  readonly #offloader: Offloader;
   readonly #counters: Counters;
   #isRequested = false;
   /** What is left of a round that took more than one step. */
   #goal = 0;
   #softPinnedGoal = 0;
+  /** Objects that this round sent to disks. */
+  #offloadedCount = 0;
 
   constructor(
     options: CoreOptions,
     segments: SegmentTable,
     objects: ObjectTable,
+    offloader: Offloader,
     counters: Counters,
   ) {
     this.#options = options;
     this.#segments = segments;
     this.#objects = objects;
+    this.#offloader = offloader;
     this.#counters = counters;
   }
 
@@ -43,7 +49,10 @@ export class Evictor {
 
   /** A write found no room: the next step frees some whatever the watermark says. */
   request(): void {
-    this.#isRequested = true;
+    const { capacityByteCount } = this.#segments;
+    const enoughByteCount = capacityByteCount * this.#options.evictionRatio;
+    this.#isRequested =
+      this.#offloader.leavingByteCount === 0 || this.#offloader.leavingByteCount < enoughByteCount;
   }
 
   /** One step of a round; gives how many objects went. */
@@ -88,18 +97,26 @@ export class Evictor {
     this.#goal = Math.ceil(base * target);
     this.#softPinnedGoal = Math.ceil(base * Math.max(target / 2, overshoot));
     this.#isRequested = false;
+    this.#offloadedCount = 0;
   }
 
-  /** How far memory in use is above the watermark, as a part of all memory. */
+  /**
+   * How far memory in use is above the watermark, as a part of all memory. What is on its way to a disk
+   * because it is to be evicted counts as free: more of it would not help.
+   */
   #overshoot(): number {
     const { capacityByteCount, usedByteCount } = this.#segments;
     if (capacityByteCount === 0) return 0;
-    return usedByteCount / capacityByteCount - this.#options.evictionHighWatermark;
+    const stayingByteCount = usedByteCount - this.#offloader.leavingByteCount;
+    return stayingByteCount / capacityByteCount - this.#options.evictionHighWatermark;
   }
 
+  /** Gives how many objects went. Those that went to a disk instead count for the goal too. */
   #evict(which: 'plain' | 'soft-pinned', goal: number, nowMs: number): number {
+    const offloadedBefore = this.#offloadedCount;
     let count = 0;
-    while (count < goal) {
+    for (let lookCount = 0; lookCount < stepCountMax; lookCount += 1) {
+      if (count + this.#offloadedCount - offloadedBefore >= goal) break;
       const object = this.#objects.order.oldest(nowMs, which);
       if (object === null) break;
       count += this.#evictWithGroup(object, which, nowMs);
@@ -119,13 +136,28 @@ export class Evictor {
     return count;
   }
 
-  /** What an object has in memory goes; where it lies elsewhere it can still be read. */
+  /** What an object has in memory goes, to a disk first if it is to; true when something went. */
   #evictFrom(object: StoredObject, nowMs: number): boolean {
+    if (this.#options.offloadOnEvict && !this.#mayGo(object, nowMs)) return false;
     const evicted = object.replicas.filter(isEvictable);
     if (evicted.length === 0) return false;
     this.#counters.evictedObjects += 1;
     this.#counters.evictedByteCount += object.byteCount * evicted.length;
     this.#objects.drop(object, evicted, nowMs);
     return true;
+  }
+
+  /** Whether memory that is not on its way to a disk may go at once. */
+  #mayGo(object: StoredObject, nowMs: number): boolean {
+    if (object.replicas.some(({ kind }) => kind === 'localDisk')) return true;
+    const { offloadForceEvict, offloadingQueueLimit, offloadCapRatio } = this.#options;
+    const isCapped = this.#offloadedCount >= Math.floor(offloadingQueueLimit * offloadCapRatio);
+    if (offloadForceEvict && isCapped) return true;
+    if (this.#offloader.offerBeforeEviction(object, nowMs)) {
+      this.#offloadedCount += 1;
+      return true;
+    }
+    if (!offloadForceEvict) this.#objects.order.postpone(object, nowMs);
+    return offloadForceEvict;
   }
 }

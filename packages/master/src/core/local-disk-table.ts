@@ -1,6 +1,8 @@
 import { assert } from '@tsukimi/base';
 import type { Uuid } from '@tsukimi/wire';
 import type { ChangeLog } from './change-log.ts';
+import type { Offload } from './offloader.ts';
+import type { Promotion } from './promoter.ts';
 import type { LocalDiskReplica } from './replica.ts';
 
 /** A client's own disk that holds objects, as far as that client has told. */
@@ -14,6 +16,15 @@ export interface LocalDisk {
   isAway: boolean;
   /** Whether its client may be dead: nobody is sent there meanwhile. */
   isSuspect: boolean;
+  /** As its client reported; 0 before. */
+  capacityByteCount: number;
+  /** Whether its client takes objects to write. */
+  isOffloading: boolean;
+  /** What its client is told to write, and to bring back, when it next asks. */
+  readonly offloads: Set<Offload>;
+  readonly promotions: Set<Promotion>;
+  /** Whether its client is told to remove everything when it next asks. */
+  mustRemoveAll: boolean;
 }
 
 /** The disks that clients registered; each client has one at most. */
@@ -23,6 +34,8 @@ export class LocalDiskTable {
   #awayCount = 0;
   #suspectCount = 0;
   #nextNumber = 1;
+  #usedByteCount = 0;
+  #capacityByteCount = 0;
 
   constructor(changes: ChangeLog | null) {
     this.#changes = changes;
@@ -31,6 +44,14 @@ export class LocalDiskTable {
   /** In how many nobody may read: their clients are to be heard first, or may be dead. */
   get unreadableCount(): number {
     return this.#awayCount + this.#suspectCount;
+  }
+
+  get usedByteCount(): number {
+    return this.#usedByteCount;
+  }
+
+  get capacityByteCount(): number {
+    return this.#capacityByteCount;
   }
 
   get(owner: Uuid): LocalDisk | undefined {
@@ -42,22 +63,36 @@ export class LocalDiskTable {
   }
 
   /** The client's disk, registered from here on. */
-  mount(owner: Uuid): LocalDisk {
+  mount(owner: Uuid, isOffloading: boolean): LocalDisk {
     let disk = this.#byOwner.get(owner);
     if (disk === undefined) {
       disk = this.restore(owner, this.#nextNumber);
       this.#changes?.diskMounted({ number: disk.number, owner });
     }
-    if (disk.isAway) this.#awayCount -= 1;
-    disk.isAway = false;
-    for (const { object } of disk.replicas) if (object !== null) object.answer = null;
+    if (disk.isAway) {
+      this.#awayCount -= 1;
+      disk.isAway = false;
+      disk.isOffloading = isOffloading;
+      for (const { object } of disk.replicas) if (object !== null) object.answer = null;
+    }
     return disk;
   }
 
   /** A disk that its client had registered with another process. */
   restore(owner: Uuid, number: number): LocalDisk {
-    const replicas = new Set<LocalDiskReplica>();
-    const disk = { number, owner, replicas, usedByteCount: 0, isAway: true, isSuspect: false };
+    const disk: LocalDisk = {
+      number,
+      owner,
+      replicas: new Set(),
+      usedByteCount: 0,
+      isAway: true,
+      isSuspect: false,
+      capacityByteCount: 0,
+      isOffloading: false,
+      offloads: new Set(),
+      promotions: new Set(),
+      mustRemoveAll: false,
+    };
     this.#byOwner.set(owner, disk);
     this.#awayCount += 1;
     this.#nextNumber = Math.max(this.#nextNumber, number + 1);
@@ -71,33 +106,51 @@ export class LocalDiskTable {
     for (const { object } of disk.replicas) if (object !== null) object.answer = null;
   }
 
-  /** Forgets a disk; what it holds is the caller's business. */
-  unmount(disk: LocalDisk): void {
+  /** Forgets a disk. Gives the replicas that are gone. */
+  unmount(disk: LocalDisk): LocalDiskReplica[] {
     assert(this.#byOwner.delete(disk.owner), 'an unmounted disk was mounted');
     if (disk.isAway) this.#awayCount -= 1;
     if (disk.isSuspect) this.#suspectCount -= 1;
     this.#changes?.diskUnmounted(disk.number);
+    this.#usedByteCount -= disk.usedByteCount;
+    this.#capacityByteCount -= disk.capacityByteCount;
+    return [...disk.replicas];
+  }
+
+  resize(disk: LocalDisk, capacityByteCount: number): void {
+    this.#capacityByteCount += capacityByteCount - disk.capacityByteCount;
+    disk.capacityByteCount = capacityByteCount;
   }
 
   add(replica: LocalDiskReplica): void {
     replica.disk.replicas.add(replica);
     replica.disk.usedByteCount += replica.byteCount;
+    this.#usedByteCount += replica.byteCount;
   }
 
   remove(replica: LocalDiskReplica): void {
     assert(replica.disk.replicas.delete(replica), 'a disk knows what it holds');
     replica.disk.usedByteCount -= replica.byteCount;
+    if (this.#byOwner.get(replica.disk.owner) === replica.disk) {
+      this.#usedByteCount -= replica.byteCount;
+    }
   }
 
   checkInvariants(): void {
+    let usedByteCount = 0;
+    let capacityByteCount = 0;
     for (const disk of this.#byOwner.values()) {
-      let usedByteCount = 0;
+      let heldByteCount = 0;
       for (const replica of disk.replicas) {
         assert(replica.disk === disk, 'a replica on a disk knows it');
         assert(replica.object?.replicas.includes(replica) === true, 'what a disk holds is used');
-        usedByteCount += replica.byteCount;
+        heldByteCount += replica.byteCount;
       }
-      assert(usedByteCount === disk.usedByteCount, 'bytes on a disk are counted');
+      assert(heldByteCount === disk.usedByteCount, 'bytes on a disk are counted');
+      usedByteCount += disk.usedByteCount;
+      capacityByteCount += disk.capacityByteCount;
     }
+    assert(usedByteCount === this.#usedByteCount, 'bytes on all disks are counted');
+    assert(capacityByteCount === this.#capacityByteCount, 'the space of all disks is counted');
   }
 }

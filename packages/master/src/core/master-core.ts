@@ -14,11 +14,14 @@ import { type Client, ClientTable } from './client-table.ts';
 import type { CoreOptions } from './core-options.ts';
 import { Counters } from './counters.ts';
 import { Evictor } from './evictor.ts';
-import { LocalDiskTable } from './local-disk-table.ts';
+import { LocalDiskCalls } from './local-disk-calls.ts';
+import { type LocalDisk, LocalDiskTable } from './local-disk-table.ts';
 import { ObjectReader } from './object-reader.ts';
 import { ObjectTable } from './object-table.ts';
 import { ObjectWriter } from './object-writer.ts';
 import { imageOfTables, restore } from './restore.ts';
+import { Offloader } from './offloader.ts';
+import { Promoter } from './promoter.ts';
 import { type ExpiredClient, SegmentRules } from './segment-rules.ts';
 import { SegmentTable } from './segment-table.ts';
 import { type SegmentView, viewOf } from './segment-view.ts';
@@ -56,6 +59,8 @@ const single: BatchPlace = { index: 0, count: 1 };
  */
 export class MasterCore {
   readonly counters = new Counters();
+  /** What clients say and ask about their own disks. */
+  readonly localDisks: LocalDiskCalls;
   readonly #options: MasterCoreOptions;
   readonly #clock: Clock;
   readonly #clients: ClientTable;
@@ -64,6 +69,8 @@ export class MasterCore {
   readonly #objects: ObjectTable;
   readonly #absent = new AbsentWriters();
   readonly #reader: ObjectReader;
+  readonly #offloader: Offloader;
+  readonly #promoter: Promoter;
   readonly #evictor: Evictor;
   readonly #writer: ObjectWriter;
   readonly #segmentRules: SegmentRules;
@@ -76,13 +83,37 @@ export class MasterCore {
     this.#disks = new LocalDiskTable(changes);
     this.#clients = new ClientTable(options, (client) => this.#trust(client));
     this.#objects = new ObjectTable(this.#segments, this.#disks, options, changes);
-    this.#evictor = new Evictor(options, this.#segments, this.#objects, this.counters);
+    this.#offloader = new Offloader(options, this.#disks, this.#objects);
+    this.#promoter = new Promoter(
+      options,
+      this.#disks,
+      this.#segments,
+      this.#objects,
+      this.counters,
+    );
+    this.#evictor = new Evictor(
+      options,
+      this.#segments,
+      this.#objects,
+      this.#offloader,
+      this.counters,
+    );
     this.#reader = new ObjectReader(options.leaseTtlMs, {
       segments: this.#segments,
       disks: this.#disks,
       objects: this.#objects,
+      promoter: this.#promoter,
       counters: this.counters,
     });
+    this.localDisks = new LocalDiskCalls(
+      options,
+      this.#clients,
+      this.#segments,
+      this.#disks,
+      this.#objects,
+      this.#offloader,
+      this.#promoter,
+    );
     this.#segmentRules = new SegmentRules(options, this.#clients, this.#segments, this.#objects);
     this.#writer = new ObjectWriter(options, {
       mounts: this.#segmentRules,
@@ -91,6 +122,8 @@ export class MasterCore {
       objects: this.#objects,
       reader: this.#reader,
       evictor: this.#evictor,
+      offloader: this.#offloader,
+      promoter: this.#promoter,
       counters: this.counters,
     });
   }
@@ -121,6 +154,16 @@ export class MasterCore {
 
   get inFilesCount(): number {
     return this.#objects.inFilesCount;
+  }
+
+  /** Bytes of objects in shared files and on clients' disks, whole or not yet. */
+  get fileByteCount(): number {
+    return this.#objects.sharedFileByteCount + this.#disks.usedByteCount;
+  }
+
+  /** What shared files and clients' disks can hold, as far as anybody told. */
+  get fileCapacityByteCount(): number {
+    return this.#options.sharedCapacityByteCount + this.localDisks.capacityByteCount;
   }
 
   get unfinishedPutCount(): number {
@@ -245,10 +288,16 @@ export class MasterCore {
     return { ok: this.#removeWhereAllowed(objects, force) };
   }
 
-  /** Of one tenant, or of all. */
+  /** Of one tenant, or of all; clients empty their disks when they next ask. */
   removeAll(force: boolean, tenant: string | null = null): number {
-    const objects = tenant === null ? this.#objects.all() : this.#objects.ofTenant(tenant);
-    return this.#removeWhereAllowed([...objects], force);
+    if (tenant === null) {
+      this.localDisks.requestRemoveAll();
+      return this.#removeWhereAllowed([...this.#objects.all()], force);
+    }
+    const disks = new Set<LocalDisk>();
+    const count = this.#removeWhereAllowed([...this.#objects.ofTenant(tenant)], force, disks);
+    this.localDisks.requestRemoveAll(disks);
+    return count;
   }
 
   /**
@@ -359,7 +408,11 @@ export class MasterCore {
     const dead = this.#absent.takeDead(nowMs, this.#options.clientTtlMs);
     for (const { id } of expiredClients) dead.add(id);
     let reclaimedWriteCount = this.#writer.reclaimOverdue(nowMs);
+    for (const { id } of expiredClients) this.localDisks.lose(id, nowMs);
     if (dead.size > 0) reclaimedWriteCount += this.#writer.reclaimFrom(dead, nowMs);
+    this.#offloader.expire(nowMs);
+    this.#promoter.expire(nowMs);
+    this.#promoter.retry(nowMs);
     this.counters.released += this.#objects.releaseDue(nowMs);
     this.#segments.endRests(nowMs);
     const unmountedSegmentCount = this.#segmentRules.unmountDue(nowMs);
@@ -383,6 +436,8 @@ export class MasterCore {
     this.#segments.checkInvariants();
     this.#clients.checkInvariants(this.#segments.all());
     this.#objects.checkInvariants(this.#clock.monotonicMs());
+    this.#offloader.checkInvariants();
+    this.#promoter.checkInvariants();
     assert(this.#objects.count <= this.#options.objectCountMax, 'objects are not too many');
     assert(this.#segments.count <= this.#options.segmentCountMax, 'segments are not too many');
   }
@@ -402,11 +457,19 @@ export class MasterCore {
       .filter((object) => object !== undefined);
   }
 
-  #removeWhereAllowed(objects: readonly StoredObject[], force: boolean): number {
+  /** Gives how many went; `disks` gathers where else they lay. */
+  #removeWhereAllowed(
+    objects: readonly StoredObject[],
+    force: boolean,
+    disks?: Set<LocalDisk>,
+  ): number {
     const nowMs = this.#clock.monotonicMs();
     let count = 0;
     for (const object of objects) {
       if (this.#refusalToRemove(object, force, nowMs) !== null) continue;
+      for (const replica of object.replicas) {
+        if (replica.kind === 'localDisk') disks?.add(replica.disk);
+      }
       this.#objects.erase(object);
       count += 1;
     }

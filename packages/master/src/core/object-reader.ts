@@ -3,6 +3,7 @@ import { answerFor, failed } from './answers.ts';
 import type { Counters } from './counters.ts';
 import type { LocalDiskTable } from './local-disk-table.ts';
 import type { ObjectTable } from './object-table.ts';
+import type { Promoter } from './promoter.ts';
 import { isReadable } from './replica.ts';
 import type { SegmentTable } from './segment-table.ts';
 import type { StoredObject } from './stored-object.ts';
@@ -14,6 +15,7 @@ export interface ReaderParts {
   readonly segments: SegmentTable;
   readonly disks: LocalDiskTable;
   readonly objects: ObjectTable;
+  readonly promoter: Promoter;
   readonly counters: Counters;
 }
 
@@ -23,6 +25,7 @@ export class ObjectReader {
   readonly #segments: SegmentTable;
   readonly #disks: LocalDiskTable;
   readonly #objects: ObjectTable;
+  readonly #promoter: Promoter;
   readonly #counters: Counters;
 
   constructor(leaseTtlMs: number, parts: ReaderParts) {
@@ -30,6 +33,7 @@ export class ObjectReader {
     this.#segments = parts.segments;
     this.#disks = parts.disks;
     this.#objects = parts.objects;
+    this.#promoter = parts.promoter;
     this.#counters = parts.counters;
   }
 
@@ -53,6 +57,7 @@ export class ObjectReader {
     } else {
       this.#counters.fileHits += 1;
       this.#counters.fileHitByteCount += object.byteCount;
+      this.#promoter.hit(object, nowMs);
     }
     return { ok: answer };
   }

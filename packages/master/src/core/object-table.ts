@@ -34,6 +34,8 @@ import { type Tenant, TenantTable } from './tenant-table.ts';
 export class ObjectTable {
   readonly order: EvictionOrder;
   readonly tenants: TenantTable;
+  /** Called with each object that is gone, for those who keep something by objects. */
+  readonly onForgotten: ((object: StoredObject) => void)[] = [];
   readonly #segments: SegmentTable;
   readonly #disks: LocalDiskTable;
   readonly #leaseTtlMs: number;
@@ -46,6 +48,7 @@ export class ObjectTable {
   #inMemoryCount = 0;
   #inFilesCount = 0;
   #setAsideByteCount = 0;
+  #sharedFileByteCount = 0;
 
   constructor(
     segments: SegmentTable,
@@ -82,6 +85,10 @@ export class ObjectTable {
 
   get unfinishedCount(): number {
     return this.#unfinished.length;
+  }
+
+  get sharedFileByteCount(): number {
+    return this.#sharedFileByteCount;
   }
 
   get setAsideByteCount(): number {
@@ -137,7 +144,6 @@ export class ObjectTable {
   restore(image: ObjectImage, replicas: Replica[], nowMs: number): void {
     const object = this.#add({ ...image, replicas }, nowMs);
     object.checksum = image.checksum;
-    for (const replica of replicas) if (replica.kind === 'localDisk') this.#disks.add(replica);
     this.#holds(object, heldBy(replicas));
     if (object.held === 0) {
       this.#await(object, nowMs);
@@ -162,7 +168,11 @@ export class ObjectTable {
     tenant.objects.add(object.key, object);
     this.#count += 1;
     object.group?.members.add(object);
-    for (const replica of object.replicas) replica.object = object;
+    for (const replica of object.replicas) {
+      replica.object = object;
+      if (replica.kind === 'localDisk') this.#disks.add(replica);
+      else if (replica.kind === 'disk') this.#sharedFileByteCount += replica.byteCount;
+    }
     return object;
   }
 
@@ -211,12 +221,17 @@ export class ObjectTable {
     this.changed(object, nowMs);
   }
 
-  /** Some replica became complete, busy or idle. */
+  /** Some replica became complete, or lies elsewhere. */
   changed(object: StoredObject, nowMs: number): void {
     object.answer = null;
     this.#holds(object, heldBy(object.replicas));
     if (!this.isUnfinished(object)) this.order.changed(object, nowMs);
     this.#changes?.stored(imageOf(object));
+  }
+
+  /** Nobody reads a replica of the object any more. */
+  becameIdle(object: StoredObject, nowMs: number): void {
+    if (!this.isUnfinished(object)) this.order.changed(object, nowMs);
   }
 
   *images(): IterableIterator<ObjectImage> {
@@ -365,6 +380,7 @@ export class ObjectTable {
     replica.object = null;
     if (replica.kind === 'memory') this.#segments.release(replica);
     else if (replica.kind === 'localDisk') this.#disks.remove(replica);
+    else this.#sharedFileByteCount -= replica.byteCount;
   }
 
   #putAside(replica: Replica, dueMs: number): void {
@@ -387,6 +403,7 @@ export class ObjectTable {
 
   #forget(object: StoredObject): void {
     const { tenant, group } = object;
+    for (const told of this.onForgotten) told(object);
     this.#changes?.gone(tenant.id, object.key);
     tenant.objects.remove(object.key);
     this.#count -= 1;

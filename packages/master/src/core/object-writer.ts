@@ -12,6 +12,8 @@ import type { Counters } from './counters.ts';
 import type { Evictor } from './evictor.ts';
 import type { ObjectReader } from './object-reader.ts';
 import type { ObjectTable } from './object-table.ts';
+import type { Offloader } from './offloader.ts';
+import type { Promoter } from './promoter.ts';
 import { isOfType, type MemoryReplica, type Replica } from './replica.ts';
 import type { SegmentRules } from './segment-rules.ts';
 import type { SegmentTable } from './segment-table.ts';
@@ -28,6 +30,8 @@ export interface WriterParts {
   readonly objects: ObjectTable;
   readonly reader: ObjectReader;
   readonly evictor: Evictor;
+  readonly offloader: Offloader;
+  readonly promoter: Promoter;
   readonly counters: Counters;
 }
 
@@ -43,6 +47,8 @@ export class ObjectWriter {
   readonly #objects: ObjectTable;
   readonly #reader: ObjectReader;
   readonly #evictor: Evictor;
+  readonly #offloader: Offloader;
+  readonly #promoter: Promoter;
   readonly #counters: Counters;
 
   constructor(options: CoreOptions, parts: WriterParts) {
@@ -53,6 +59,8 @@ export class ObjectWriter {
     this.#objects = parts.objects;
     this.#reader = parts.reader;
     this.#evictor = parts.evictor;
+    this.#offloader = parts.offloader;
+    this.#promoter = parts.promoter;
     this.#counters = parts.counters;
   }
 
@@ -98,6 +106,9 @@ export class ObjectWriter {
       softPinTtlMs: plan.softPinTtlMs ?? present.softPinTtlMs,
       groupId: present.group?.id ?? '',
     };
+    if (this.#promoter.has(present) || !this.#offloader.cancelQueued(present, nowMs)) {
+      return failed('OBJECT_HAS_REPLICATION_TASK');
+    }
     if (present.trailing !== null) {
       this.#counters.takenOver += 1;
       this.#objects.abandonWrite(present, nowMs + this.#options.putReleaseTimeoutMs, nowMs);
@@ -130,6 +141,7 @@ export class ObjectWriter {
     // Whoever ends a file says nothing of the bytes in memory.
     if (checksum !== null || endsMemory(replicaType)) object.checksum = checksum;
     this.#objects.complete(object, replicaType, nowMs);
+    this.#offloader.offer(object, nowMs);
     return done;
   }
 

@@ -34,7 +34,7 @@ interface DiskReplica extends Copy {
 export interface LocalDiskReplica extends Copy {
   readonly kind: 'localDisk';
   readonly disk: LocalDisk;
-  byteCount: number;
+  readonly byteCount: number;
   transportEndpoint: string;
 }
 

@@ -39,8 +39,10 @@ export function restore(
     segmentByNumber.set(mount.number, restoreSegment(mount, clients, segments, options, nowMs));
     runs.set(mount.number, []);
   }
-  for (const { number, owner } of image.disks)
+  for (const { number, owner } of image.disks) {
+    clients.restore(owner, nowMs + options.unheardTtlMs);
     diskByNumber.set(number, disks.restore(owner, number));
+  }
   const restored: { readonly object: ObjectImage; readonly slots: (Replica | null)[] }[] = [];
   for (const object of image.objects) {
     const slots: (Replica | null)[] = object.replicas.map((replica, index) => {
