@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { Processes } from '../e2e/processes.ts';
+import { scenarios as ofDisks } from './disk-scenarios.ts';
 import { playOnBoth } from './master-script.ts';
 import { scenarios as ofObjects } from './object-scenarios.ts';
 
-const scenarios = [...ofObjects];
+const scenarios = [...ofObjects, ...ofDisks];
 
 describe('the calls of a client, one by one', () => {
   it.each(scenarios.map((scenario) => [scenario.name, scenario] as const))(

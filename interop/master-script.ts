@@ -11,7 +11,7 @@ import {
   type Uuid,
 } from '@tsukimi/wire';
 import type { Processes } from '../e2e/processes.ts';
-import { type Master, type MasterStart, startOwnMaster, startRealMaster } from './masters.ts';
+import { type Master, startOwnMaster, startRealMaster } from './masters.ts';
 
 type Name = keyof MasterProtocol;
 
@@ -31,10 +31,13 @@ export async function playOnBoth(
   processes: Processes,
   scenario: Scenario,
 ): Promise<{ real: ScriptLine[]; own: ScriptLine[] }> {
-  const play = async (start: typeof startRealMaster) => {
-    const flags = scenario.flags.map((flag) => flag.replace('{directory}', processes.directory));
-    const options: MasterStart = { flags };
-    const script = new MasterScript(await start(processes, options), processes.directory);
+  const flags = scenario.flags.map((flag) => flag.replace('{directory}', processes.directory));
+  const masters = [
+    await startRealMaster(processes, { flags }),
+    await startOwnMaster(processes, { flags }),
+  ];
+  const play = async (master: Master) => {
+    const script = new MasterScript(master, processes.directory);
     try {
       await scenario.play(script);
     } finally {
@@ -42,7 +45,7 @@ export async function playOnBoth(
     }
     return script.lines;
   };
-  const [real, own] = await Promise.all([play(startRealMaster), play(startOwnMaster)]);
+  const [real = [], own = []] = await Promise.all(masters.map(play));
   return { real, own };
 }
 

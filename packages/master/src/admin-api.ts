@@ -71,9 +71,7 @@ function keyRoutes(app: Hono, core: MasterCore): void {
           ok: isThere,
           error: isThere ? null : errorName(found.error),
           values: isThere ? buffersOf(found.ok.replicas) : null,
-          disk_values: null,
-          local_disk_values: null,
-          nof_values: null,
+          ...otherValuesOf(isThere ? found.ok.replicas : []),
         },
       ];
     });
@@ -151,6 +149,27 @@ function invariants(context: Context, { core }: AdminPorts): Response {
 function refused(context: Context, status: 400 | 404 | 500, code: number): Response {
   const error_message = errorName(code);
   return context.json({ success: false, error_code: code, error_message }, status);
+}
+
+/** Copies that do not lie in memory; null where there is none of a kind. */
+function otherValuesOf(replicas: readonly ReplicaDescriptor[]): object {
+  const locations = replicas.map(({ location }) => location);
+  const orNull = (values: object[]) => (values.length === 0 ? null : values);
+  const inFiles = locations.flatMap((location) =>
+    location.kind === 'disk'
+      ? [{ file_path: location.filePath, object_size: location.objectSize }]
+      : [],
+  );
+  const onLocalDisks = locations.flatMap((location) => {
+    if (location.kind !== 'localDisk') return [];
+    const { clientId: client_id, objectSize: object_size, transportEndpoint } = location;
+    return [{ client_id, object_size, transport_endpoint: transportEndpoint }];
+  });
+  return {
+    disk_values: orNull(inFiles),
+    local_disk_values: orNull(onLocalDisks),
+    nof_values: null,
+  };
 }
 
 /** Memory replicas only, as in Mooncake. Addresses of user space are below 2^53: a number holds them. */

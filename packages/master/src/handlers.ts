@@ -159,7 +159,7 @@ function segmentHandlers(ports: HandlerPorts) {
     GetStorageConfig: () => ({ ok: storage }),
     FetchTasks: tallies.counted('fetch_tasks', () => ({ ok: [] })),
     GetAllNoFSegments: () => ({ ok: [] }),
-    GetNoFSegmentsByName: () => ({ ok: [] }),
+    GetNoFSegmentsByName: () => ({ error: ErrorCode.SEGMENT_NOT_FOUND }),
     Ping: tallies.counted('ping', ([client]) => ({
       ok: { viewVersionId: viewVersion, clientStatus: core.ping(client) },
     })),

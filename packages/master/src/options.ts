@@ -2,6 +2,7 @@ import { type Option, type OptionValues, optionTypes } from '@tsukimi/base';
 import { z } from 'zod';
 import { defaultCoreOptions } from './core/core-options.ts';
 import { allocationStrategies } from './core/segment-table.ts';
+import { storageOptions } from './storage-options.ts';
 
 const { port, count, ratio, flag } = optionTypes;
 const host = z.string().min(1);
@@ -146,6 +147,7 @@ const activeOptions = {
     schema: count.default(defaultCoreOptions.clientCountMax),
     doc: 'Known clients at most.',
   },
+  ...storageOptions,
   configPath: {
     schema: z.string().optional(),
     doc: 'A YAML or JSON file whose keys are flag names, for all that the command line does not say.',
@@ -161,13 +163,12 @@ const activeOptions = {
 const withoutEffect = {
   value: `
     max_threads rpc_thread_num handler_worker_thread_num rpc_interface
-    rpc_conn_timeout_seconds memory_allocator cluster_id root_fs_dir global_file_segment_size quota_bytes
-    nof_eviction_ratio nof_eviction_high_watermark_ratio nof_heartbeat_interval_sec
+    rpc_conn_timeout_seconds memory_allocator nof_eviction_ratio
+    nof_eviction_high_watermark_ratio nof_heartbeat_interval_sec
     nof_heartbeat_probe_timeout_ms nof_heartbeat_failures_threshold
     ha_backend_type ha_backend_connstring etcd_endpoints pod_name pod_namespace
     oplog_poll_interval_ms oplog_batch_max_entries batch_oplog_retry_timeout_sec
-    offloading_queue_limit offload_cap_ratio promotion_admission_threshold promotion_queue_limit
-    promotion_max_per_heartbeat dynamic_replication_mode dynamic_replication_heat_window_seconds
+    dynamic_replication_mode dynamic_replication_heat_window_seconds
     dynamic_replication_admission_qps_threshold dynamic_replication_max_memory_replicas
     tenant_quota_connector_type tenant_quota_connector_uri max_total_finished_tasks
     max_total_pending_tasks max_total_processing_tasks pending_task_timeout_sec
@@ -181,8 +182,7 @@ const withoutEffect = {
     mmap_arena_pool_size v vmodule minloglevel stderrthreshold log_dir max_log_size logbuflevel logbufsecs`,
   flag: `
     enable_gc rpc_enable_tcp_no_delay enable_metric_reporting
-    enable_disk_eviction enable_ha enable_oplog enable_offload offload_on_evict offload_force_evict
-    promotion_on_hit enable_multi_tenants enable_cxl enable_snapshot enable_snapshot_restore
+    enable_ha enable_oplog enable_multi_tenants enable_cxl enable_snapshot enable_snapshot_restore
     enable_kv_events kv_events_emit_legacy_compat kv_events_emit_object_key use_mmap_arena_allocator
     logtostderr alsologtostderr colorlogtostderr log_prefix`,
 } as const;

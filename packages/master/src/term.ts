@@ -15,6 +15,7 @@ import type { MetadataCleaner } from './metadata-cleaner.ts';
 import { tellingClients } from './named-clients.ts';
 import type { MasterOptions } from './options.ts';
 import type { Role } from './standby/role.ts';
+import { storageConfigOf, storageRulesOf } from './storage-options.ts';
 
 export interface TermPorts {
   readonly clock: Clock;
@@ -55,6 +56,7 @@ export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
   const handlers = masterHandlers({
     core,
     tallies,
+    storage: storageConfigOf(options),
     onAllocated: () => housekeeping.evictSoon(),
     onGracePeriod: (graceMs) => housekeeping.sweepAfter(graceMs),
     viewVersion: role.leader?.version ?? 0,
@@ -88,6 +90,7 @@ export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
 function coreOptionsOf(options: MasterOptions): CoreOptions {
   return {
     ...defaultCoreOptions,
+    ...storageRulesOf(options),
     leaseTtlMs: options.defaultKvLeaseTtl,
     clientTtlMs: options.clientTtl * 1e3,
     clientSuspicionTtlMs: options.clientSuspicionTtlSec * 1e3,

@@ -107,11 +107,6 @@ describe('the master over its sockets', () => {
   it('says of what it lacks that it is not supported, in the shape of each call', async () => {
     const unsupported = { error: ErrorCode.NOT_SUPPORTED };
     expect(await client.call('CopyEnd', [writer, 'k', 'default'])).toEqual(unsupported);
-    expect(await client.call('MountLocalDiskSegment', [writer, true])).toEqual(unsupported);
-    expect(await client.call('BatchEvictDiskReplica', [writer, ['a', 'b'], 'default', 1])).toEqual([
-      unsupported,
-      unsupported,
-    ]);
     expect(await client.call('FetchTasks', [writer, 16])).toEqual({ ok: [] });
   });
 

@@ -55,7 +55,7 @@ export class EvictionOrder {
       this.#softPins.insert(object.softPin);
     }
     if (object.hardPin || hasMemory(object)) this.#place(object, 'fresh', nowMs);
-    else this.#rest(object);
+    else this.#rest(object, nowMs);
   }
 
   remove(object: StoredObject): void {
@@ -69,10 +69,11 @@ export class EvictionOrder {
   changed(object: StoredObject, nowMs: number): void {
     if (object.hardPin) return;
     if (object.list !== this.resting) {
-      if (!hasMemory(object)) this.#rest(object);
+      if (!hasMemory(object)) this.#rest(object, nowMs);
     } else if (object.replicas.some(isEvictable)) {
       this.resting.remove(object);
-      if (object.leaseUntilMs > nowMs) this.#place(object, 'leased', nowMs + this.#leaseTtlMs);
+      const wasLeased = object.leaseUntilMs > object.rankMs + this.#leaseTtlMs;
+      if (wasLeased) this.#place(object, 'leased', nowMs + this.#leaseTtlMs);
       else this.#place(object, 'next', 0);
     }
   }
@@ -100,7 +101,7 @@ export class EvictionOrder {
       // Leased through its group, or before it was written anew: it has not come up yet.
       if (object.isLeased(nowMs)) this.touch(object, nowMs);
       else if (object.replicas.some(isEvictable)) return object;
-      else this.#rest(object);
+      else this.#rest(object, nowMs);
     }
   }
 
@@ -132,9 +133,9 @@ export class EvictionOrder {
     else (object.softPin === null ? this.#plain : this.#softPinned)[recency].append(object);
   }
 
-  #rest(object: StoredObject): void {
+  #rest(object: StoredObject, nowMs: number): void {
     object.list?.remove(object);
-    object.rankMs = 0;
+    object.rankMs = nowMs;
     this.resting.append(object);
   }
 
