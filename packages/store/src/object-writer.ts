@@ -30,7 +30,7 @@ export interface ObjectWriterOptions {
 }
 
 /** How many objects of one put are on their way over a network at once. */
-const parallelWriteCountMax = 4;
+const parallelWriteCountMax = 16;
 /** After filling this much, others get their turn. */
 const turnByteCount = 1024 * 1024;
 /** How often an object is taken to other segments when its own do not take it. */

@@ -74,6 +74,7 @@ export class TestCluster {
       metadata: options.handshake === true ? null : metadata,
       host: '127.0.0.1',
       sharedMemory: options.shared,
+      transferBaseMs: 10_000,
       logger: silentLogger,
     });
     await engine.start();

@@ -21,11 +21,12 @@ export const okStatus = formatStatus(0);
 export const rejectedStatus = formatStatus(1);
 
 export function formatRequest(request: DataRequest): Buffer {
-  const bytes = Buffer.alloc(requestByteCount);
+  const bytes = Buffer.allocUnsafe(requestByteCount);
   bytes.writeBigUInt64LE(request.byteCount, 0);
   bytes.writeBigUInt64LE(request.address, 8);
-  bytes[16] =
-    (request.kind === 'write' ? writeOpcode : 0) | (request.version === 2 ? versionBit : 0);
+  const opcode = request.kind === 'write' ? writeOpcode : 0;
+  bytes.writeDoubleLE(0, 16);
+  bytes[16] = opcode | (request.version === 2 ? versionBit : 0);
   return bytes;
 }
 

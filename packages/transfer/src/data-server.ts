@@ -83,6 +83,9 @@ class DataConnection implements Receiver {
   #unsent: Buffer[] = [];
   /** Received behind an answer that is still being sent. */
   #unread: Buffer | null = null;
+  /** Whether memory is among what is not yet handed to the socket. */
+  #showsMemory = false;
+  #isConfirming = false;
   #progressMs: number;
   #state: 'open' | 'last-request' | 'rejected' = 'open';
   readonly #onSent = () => this.#sent();
@@ -128,8 +131,7 @@ class DataConnection implements Receiver {
     this.#progressMs = this.#clock.monotonicMs();
     if (memory === this.#session.destination) {
       this.#unsent.push(...this.#session.filled(byteCount));
-      this.#send();
-      this.#closeIfLast();
+      this.#served();
     } else this.#serve(memory.subarray(0, byteCount));
   }
 
@@ -137,6 +139,8 @@ class DataConnection implements Receiver {
     let rest = chunk;
     while (rest.length > 0) {
       rest = this.#serveAhead(rest);
+      // Only memory has to leave at once, and a rejection.
+      if (rest.length === 0 && !this.#showsMemory && this.#state !== 'rejected') break;
       this.#send();
       if (!this.#isFlushed) {
         // A later write must not change an answer under way. The memory received into is lent.
@@ -146,7 +150,7 @@ class DataConnection implements Receiver {
       }
       if (this.#state === 'rejected') return void this.#socket.end();
     }
-    this.#closeIfLast();
+    this.#served();
   }
 
   /** Serves requests as long as no answer has to leave first. Answers what was not used. */
@@ -162,12 +166,27 @@ class DataConnection implements Receiver {
         this.#state = 'rejected';
         return rest.subarray(rest.length);
       }
+      this.#showsMemory ||= showsMemory;
       if (showsMemory && !startsWithRead(rest)) return rest;
     }
     return rest;
   }
 
+  /** What was received in one turn of the event loop is confirmed in one write. */
+  #served(): void {
+    if (this.#unsent.length === 0) this.#closeIfLast();
+    if (this.#unsent.length === 0 || this.#isConfirming) return;
+    this.#isConfirming = true;
+    setImmediate(() => {
+      this.#isConfirming = false;
+      if (this.#socket.destroyed) return;
+      this.#send();
+      this.#closeIfLast();
+    });
+  }
+
   #send(): void {
+    this.#showsMemory = false;
     if (this.#unsent.length === 0) return;
     let sentCount = 0;
     this.#socket.cork();
@@ -196,7 +215,7 @@ class DataConnection implements Receiver {
     if (this.#state === 'rejected') this.#socket.end();
     else if (rest !== null) {
       this.#serve(rest);
-      if (this.#isFlushed) this.#socket.resume();
+      if (this.#unread === null) this.#socket.resume();
     } else this.#closeIfLast();
   }
 

@@ -1,6 +1,6 @@
 import type { MemoryRegistry } from './memory-registry.ts';
 import type { Peer } from './peer-directory.ts';
-import { outsideMemory, type Transport } from './transport.ts';
+import { outsideMemory, type TransferLimit, type Transport } from './transport.ts';
 
 /** A copy inside the process, for an engine's own memory. */
 export class LocalTransport implements Transport {
@@ -17,13 +17,13 @@ export class LocalTransport implements Transport {
     return peer.endpoint === this.#ownName();
   }
 
-  async read(peer: Peer, address: bigint, into: Buffer, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
+  async read(peer: Peer, address: bigint, into: Buffer, { signal }: TransferLimit): Promise<void> {
+    signal?.throwIfAborted();
     if (into.length > 0) into.set(this.#resolve(peer, address, into.length));
   }
 
-  async write(peer: Peer, address: bigint, from: Buffer, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
+  async write(peer: Peer, address: bigint, from: Buffer, { signal }: TransferLimit): Promise<void> {
+    signal?.throwIfAborted();
     if (from.length > 0) this.#resolve(peer, address, from.length).set(from);
   }
 

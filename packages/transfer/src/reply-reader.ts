@@ -5,20 +5,20 @@ export type ReplyOutcome =
   | { readonly kind: 'rejected'; readonly code: number }
   | { readonly kind: 'malformed' };
 
+const nothing = Buffer.alloc(0);
 const complete: ReplyOutcome = { kind: 'complete' };
 
 /** The initiator's view of one answer: a status in version 2, then the bytes of a read. */
 export class ReplyReader {
-  /** Null where no status is due, or none any more. */
-  #status: Buffer | null;
-  #statusByteCount = 0;
+  #isStatusDue: boolean;
+  /** The beginning of a status that was cut in two. */
+  #cutStatus: Buffer = nothing;
   /** What of the caller's buffer is not yet filled. */
   #missing: Buffer;
   #outcome: ReplyOutcome | null = null;
-  #hasBegun = false;
 
   constructor(version: 1 | 2, into: Buffer) {
-    this.#status = version === 2 ? Buffer.allocUnsafe(statusByteCount) : null;
+    this.#isStatusDue = version === 2;
     this.#missing = into;
   }
 
@@ -27,25 +27,26 @@ export class ReplyReader {
     return this.#outcome;
   }
 
-  get hasBegun(): boolean {
-    return this.#hasBegun;
-  }
-
   /** The memory that the next bytes of the connection belong to; null while they are a status. */
   get destination(): Buffer | null {
-    return this.#status === null && this.#missing.length > 0 ? this.#missing : null;
+    return !this.#isStatusDue && this.#missing.length > 0 ? this.#missing : null;
   }
 
   /** Copies what belongs to this answer. Answers how much that was. */
   push(chunk: Buffer): number {
-    this.#hasBegun = true;
     let consumed = 0;
-    if (this.#status !== null) {
-      consumed = chunk.copy(this.#status, this.#statusByteCount);
-      this.#statusByteCount += consumed;
-      if (this.#statusByteCount < statusByteCount) return consumed;
-      const code = parseStatus(this.#status);
-      this.#status = null;
+    if (this.#isStatusDue) {
+      consumed = Math.min(chunk.length, statusByteCount - this.#cutStatus.length);
+      let status = chunk;
+      if (this.#cutStatus.length > 0 || chunk.length < statusByteCount) {
+        status = Buffer.concat([this.#cutStatus, chunk.subarray(0, consumed)]);
+      }
+      if (status.length < statusByteCount) {
+        this.#cutStatus = status;
+        return consumed;
+      }
+      const code = parseStatus(status);
+      this.#isStatusDue = false;
       if (code !== 0) {
         this.#outcome = code === null ? { kind: 'malformed' } : { kind: 'rejected', code };
         return consumed;

@@ -3,7 +3,7 @@ import { Fault } from '@tsukimi/base';
 import type { Peer } from './peer-directory.ts';
 import { openSegmentFile, type SegmentFile } from './segment-file.ts';
 import { isFileLocked, mapFile } from './system-calls.ts';
-import { outsideMemory, type Transport } from './transport.ts';
+import { outsideMemory, type TransferLimit, type Transport } from './transport.ts';
 
 interface PeerSegment {
   readonly file: SegmentFile;
@@ -27,13 +27,13 @@ export class SharedMemoryTransport implements Transport {
     return this.view(peer, address, byteCount) !== null;
   }
 
-  async read(peer: Peer, address: bigint, into: Buffer, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
+  async read(peer: Peer, address: bigint, into: Buffer, { signal }: TransferLimit): Promise<void> {
+    signal?.throwIfAborted();
     if (into.length > 0) into.set(this.#resolve(peer, address, into.length));
   }
 
-  async write(peer: Peer, address: bigint, from: Buffer, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
+  async write(peer: Peer, address: bigint, from: Buffer, { signal }: TransferLimit): Promise<void> {
+    signal?.throwIfAborted();
     if (from.length > 0) this.#resolve(peer, address, from.length).set(from);
   }
 

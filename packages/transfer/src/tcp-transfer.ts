@@ -1,6 +1,8 @@
+import { type Clock, Fault } from '@tsukimi/base';
 import type { DataRequest } from './data-protocol.ts';
 import type { LanePool } from './lane-pool.ts';
 import type { LaneJob, TcpLane } from './tcp-lane.ts';
+import type { TransferLimit } from './transport.ts';
 
 /** Pieces of one transfer that travel over different connections have at least so many bytes. */
 const stripeByteCountMin = 4 * 2 ** 20;
@@ -11,52 +13,56 @@ const stripeByteCountMin = 4 * 2 ** 20;
  */
 export function transferOver(
   pool: LanePool,
-  kind: DataRequest['kind'],
-  version: 1 | 2,
-  address: bigint,
+  request: DataRequest,
   bytes: Buffer,
-  signal: AbortSignal,
+  { signal, endsAtMs }: TransferLimit,
+  clock: Clock,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason as Error);
-    const parts: Part[] = [];
-    let openCount = 0;
     let fault: unknown = null;
-    const abort = () => {
-      fault ??= signal.reason;
-      for (const part of parts) part.cancel(fault);
+    let openCount = 0;
+    const parts: Part[] = [];
+    const fail = (reason: unknown) => {
+      if (fault !== null) return;
+      fault = reason;
+      if (openCount > 0) for (const part of parts) part.cancel(reason);
     };
+    const abort = () => fail(signal?.reason);
     const settled = (partFault: unknown) => {
       openCount -= 1;
-      if (partFault !== null && fault === null) {
-        fault = partFault;
-        if (openCount > 0) for (const part of parts) part.cancel(fault);
-      }
+      if (partFault !== null) fail(partFault);
       if (openCount > 0) return;
-      signal.removeEventListener('abort', abort);
+      timer.cancel();
+      signal?.removeEventListener('abort', abort);
       if (fault === null) resolve();
       else reject(fault as Error);
     };
-    const count = Math.max(
-      1,
-      Math.min(pool.laneCountMax, Math.floor(bytes.length / stripeByteCountMin)),
+    const timer = clock.schedule(Math.max(0, endsAtMs - clock.monotonicMs()), () =>
+      fail(
+        new Fault('DEADLINE_PASSED', `a ${request.kind} of ${bytes.length} bytes took too long`),
+      ),
     );
-    const partByteCount = Math.ceil(bytes.length / count);
-    openCount = count;
-    for (let index = 0; index < count; index += 1) {
-      const at = index * partByteCount;
-      const piece = count === 1 ? bytes : bytes.subarray(at, at + partByteCount);
-      const request = {
-        kind,
-        version,
-        address: address + BigInt(at),
-        byteCount: BigInt(piece.length),
-      };
-      parts.push(new Part(pool, request, piece, settled));
+    signal?.addEventListener('abort', abort, { once: true });
+    const count = Math.min(pool.laneCountMax, Math.floor(bytes.length / stripeByteCountMin));
+    const partByteCount = count > 1 ? Math.ceil(bytes.length / count) : bytes.length;
+    for (let at = 0; at < bytes.length; at += partByteCount) {
+      parts.push(new Part(pool, ...piece(request, bytes, at, partByteCount), settled));
     }
-    signal.addEventListener('abort', abort, { once: true });
+    openCount = parts.length;
     for (const part of parts) part.start();
   });
+}
+
+function piece(
+  request: DataRequest,
+  bytes: Buffer,
+  at: number,
+  byteCountMax: number,
+): [DataRequest, Buffer] {
+  if (byteCountMax === bytes.length) return [request, bytes];
+  const part = bytes.subarray(at, at + byteCountMax);
+  const address = request.address + BigInt(at);
+  return [{ ...request, address, byteCount: BigInt(part.length) }, part];
 }
 
 class Part implements LaneJob {

@@ -3,7 +3,7 @@ import type { DataRequest } from './data-protocol.ts';
 import { LanePool } from './lane-pool.ts';
 import type { Peer } from './peer-directory.ts';
 import { transferOver } from './tcp-transfer.ts';
-import type { Transport } from './transport.ts';
+import type { TransferLimit, Transport } from './transport.ts';
 
 export interface TcpTransportOptions {
   readonly clock: Clock;
@@ -32,12 +32,12 @@ export class TcpTransport implements Transport {
     return peer.descriptor.tcpDataPort !== 0;
   }
 
-  read(peer: Peer, address: bigint, into: Buffer, signal: AbortSignal): Promise<void> {
-    return this.#transfer(peer, 'read', address, into, signal);
+  read(peer: Peer, address: bigint, into: Buffer, limit: TransferLimit): Promise<void> {
+    return this.#transfer(peer, 'read', address, into, limit);
   }
 
-  write(peer: Peer, address: bigint, from: Buffer, signal: AbortSignal): Promise<void> {
-    return this.#transfer(peer, 'write', address, from, signal);
+  write(peer: Peer, address: bigint, from: Buffer, limit: TransferLimit): Promise<void> {
+    return this.#transfer(peer, 'write', address, from, limit);
   }
 
   forget(peer: Peer): void {
@@ -52,18 +52,19 @@ export class TcpTransport implements Transport {
     this.#pools.clear();
   }
 
-  async #transfer(
+  #transfer(
     peer: Peer,
     kind: DataRequest['kind'],
     address: bigint,
     bytes: Buffer,
-    signal: AbortSignal,
+    limit: TransferLimit,
   ): Promise<void> {
-    signal.throwIfAborted();
+    if (limit.signal?.aborted) return Promise.reject(limit.signal.reason as Error);
     // Mooncake has no empty requests: a target would reject them.
-    if (bytes.length === 0) return;
+    if (bytes.length === 0) return Promise.resolve();
     const version = peer.descriptor.tcpProtoVersion >= 2 ? 2 : 1;
-    await transferOver(this.#pool(peer), kind, version, address, bytes, signal);
+    const request = { kind, version, address, byteCount: BigInt(bytes.length) } as const;
+    return transferOver(this.#pool(peer), request, bytes, limit, this.#options.clock);
   }
 
   #pool(peer: Peer): LanePool {

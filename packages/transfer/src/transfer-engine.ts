@@ -23,6 +23,7 @@ import { type HandshakeType, handshakeTypes } from './handshake-protocol.ts';
 import { LocalTransport } from './local-transport.ts';
 import type { Memory } from './memory.ts';
 import { MemoryRegistry } from './memory-registry.ts';
+import { Mover } from './mover.ts';
 import { type Notification, NotificationQueue } from './notification-queue.ts';
 import { type Peer, PeerDirectory } from './peer-directory.ts';
 import { HandshakePeerSource, MetadataPeerSource, type PeerSource } from './peer-source.ts';
@@ -30,7 +31,7 @@ import { Publisher } from './publisher.ts';
 import { hostId } from './segment-file.ts';
 import { SharedMemoryTransport } from './shared-memory-transport.ts';
 import { TcpTransport } from './tcp-transport.ts';
-import { outsideMemory, type Transport } from './transport.ts';
+import type { Transport } from './transport.ts';
 
 export interface TransferEngineOptions {
   /**
@@ -77,6 +78,7 @@ export class TransferEngine implements Service {
   readonly #notifications = new NotificationQueue();
   readonly #shared: SharedMemoryTransport;
   readonly #transports: readonly Transport[];
+  readonly #mover: Mover;
   readonly #ending = new Ending();
   #name: string;
   #publisher: Publisher | null = null;
@@ -121,6 +123,13 @@ export class TransferEngine implements Service {
         connectTimeoutMs: options.connectTimeoutMs ?? 1_000,
       }),
     ];
+    this.#mover = new Mover({
+      clock: options.clock,
+      peers: this.#peers,
+      transports: this.#transports,
+      own: (endpoint) => (endpoint === this.#name ? this.#ownPeer() : null),
+      baseLimitMs: options.transferBaseMs ?? 1_000,
+    });
   }
 
   /** What peers call it; without a metadata server only after `start`. */
@@ -163,6 +172,7 @@ export class TransferEngine implements Service {
   async stop(deadline: AbortSignal): Promise<void> {
     if (this.#isStopped) return;
     this.#isStopped = true;
+    this.#mover.stop();
     await this.#publisher?.stop(deadline);
     await this.#close(deadline);
     for (const memory of this.#registry.memories) memory.close();
@@ -192,7 +202,7 @@ export class TransferEngine implements Service {
     into: Buffer,
     options: TransferOptions = {},
   ): Promise<void> {
-    return this.#transfer('read', endpoint, address, into, options);
+    return this.#mover.transfer('read', endpoint, address, into, options.signal);
   }
 
   /** Puts `from` to `address` of a peer, or of this engine. See `Transport`. */
@@ -202,7 +212,7 @@ export class TransferEngine implements Service {
     from: Buffer,
     options: TransferOptions = {},
   ): Promise<void> {
-    return this.#transfer('write', endpoint, address, from, options);
+    return this.#mover.transfer('write', endpoint, address, from, options.signal);
   }
 
   /**
@@ -217,8 +227,10 @@ export class TransferEngine implements Service {
   ): Promise<Buffer | null> {
     if (endpoint === this.name) return this.#registry.resolve(address, BigInt(byteCount));
     if (!this.#options.sharedMemory) return null;
-    using limit = this.#limit('finding', endpoint, 0, options.signal);
-    const peer = await this.#holder(endpoint, address, byteCount, limit.signal);
+    const known = this.#mover.knownHolder(endpoint, address, byteCount);
+    if (known !== null) return this.#shared.view(known, address, byteCount);
+    using limit = this.#limit('finding', endpoint, options.signal);
+    const peer = await this.#mover.holder(endpoint, address, byteCount, limit.signal);
     return this.#shared.view(peer, address, byteCount);
   }
 
@@ -259,6 +271,7 @@ export class TransferEngine implements Service {
 
   checkInvariants(): void {
     this.#registry.checkInvariants();
+    this.#mover.checkInvariants();
   }
 
   async #publish(metadata: MetadataStore): Promise<void> {
@@ -286,7 +299,7 @@ export class TransferEngine implements Service {
     value: JsonValue,
     { signal }: TransferOptions,
   ): Promise<JsonValue> {
-    using limit = this.#limit('handshake', endpoint, 0, signal);
+    using limit = this.#limit('handshake', endpoint, signal);
     const address = await this.#source.handshakeAddress(endpoint, limit.signal);
     return await shakeHands(address, type, value, this.#handshakeOptions(limit.signal));
   }
@@ -300,56 +313,9 @@ export class TransferEngine implements Service {
     return formatSegmentDescriptor(this.#describe());
   }
 
-  async #transfer(
-    kind: 'read' | 'write',
-    endpoint: string,
-    address: bigint,
-    bytes: Buffer,
-    { signal }: TransferOptions,
-  ): Promise<void> {
-    if (bytes.length === 0) return signal?.throwIfAborted();
-    using limit = this.#limit(kind, endpoint, bytes.length, signal);
-    const peer = await this.#holder(endpoint, address, bytes.length, limit.signal);
-    try {
-      await this.#through(peer, address, bytes.length)[kind](peer, address, bytes, limit.signal);
-    } catch (error) {
-      if (!Fault.has(error, 'PEER_UNREACHABLE', 'REFUSED') || peer.endpoint === this.name)
-        throw error;
-      const current = await this.#peers.findAgain(peer, limit.signal);
-      if (!holds(current, address, bytes.length) || isSamePlace(peer, current)) throw error;
-      const transport = this.#through(current, address, bytes.length);
-      await transport[kind](current, address, bytes, limit.signal);
-    }
-  }
-
-  /** The peer as one whose memory holds these bytes; a descriptor that is behind is asked for again. */
-  async #holder(
-    endpoint: string,
-    address: bigint,
-    byteCount: number,
-    signal: AbortSignal,
-  ): Promise<Peer> {
-    if (this.#isStopped) throw new Fault('CANCELLED', 'the transfer engine is stopping');
-    if (endpoint === this.name) return this.#ownPeer();
-    const known = await this.#peers.find(endpoint, signal);
-    if (holds(known, address, byteCount)) return known;
-    const current = await this.#peers.findAgain(known, signal);
-    if (!holds(current, address, byteCount)) throw outsideMemory(current, address, byteCount);
-    return current;
-  }
-
-  #through(peer: Peer, address: bigint, byteCount: number): Transport {
-    const transport = this.#transports.find((each) => each.reaches(peer, address, byteCount));
-    if (transport === undefined) {
-      throw new Fault('PEER_UNREACHABLE', `${peer.endpoint}: listens on no data port`);
-    }
-    return transport;
-  }
-
-  #limit(what: string, endpoint: string, byteCount: number, signal: AbortSignal | undefined) {
+  #limit(what: string, endpoint: string, signal: AbortSignal | undefined) {
     const { clock, transferBaseMs = 1_000 } = this.#options;
-    const limitMs = Math.ceil(transferBaseMs * (1 + byteCount / 2 ** 30));
-    return deadline(clock, limitMs, `${what} of ${byteCount} bytes at ${endpoint}`, signal);
+    return deadline(clock, transferBaseMs, `${what} of ${endpoint}`, signal);
   }
 
   #ownPeer(): Peer {
@@ -391,21 +357,6 @@ export class TransferEngine implements Service {
     for (const transport of this.#transports) transport.close();
     await Promise.all([this.#data.stop(deadline), this.#handshake.stop()]);
   }
-}
-
-function holds({ descriptor }: Peer, address: bigint, byteCount: number): boolean {
-  const end = address + BigInt(byteCount);
-  return descriptor.buffers.some(
-    (buffer) => address >= buffer.address && end <= buffer.address + BigInt(buffer.byteCount),
-  );
-}
-
-/** Whether trying the second after the first would be the same again. */
-function isSamePlace(first: Peer, second: Peer): boolean {
-  return (
-    first.dataAddress.host === second.dataAddress.host &&
-    first.dataAddress.port === second.dataAddress.port
-  );
 }
 
 /** Local time, as Mooncake writes it. */

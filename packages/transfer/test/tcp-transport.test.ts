@@ -12,7 +12,8 @@ afterEach(async () => {
 });
 
 const memory = allocateMemory({ byteCount: 4_096, shared: false, label: 'test segment' });
-const never = new AbortController().signal;
+const limitOf = (signal?: AbortSignal) => ({ signal, endsAtMs: 1e9 });
+const never = limitOf();
 const okStatus = Buffer.from('000000005654434d', 'hex');
 
 async function startPeer(onConnection: Parameters<typeof listen>[0]) {
@@ -58,7 +59,7 @@ describe('TCP initiator', () => {
     const transport = startTransport();
     const controller = new AbortController();
     const into = Buffer.alloc(100);
-    const reading = transport.read(peer, memory.baseAddress, into, controller.signal);
+    const reading = transport.read(peer, memory.baseAddress, into, limitOf(controller.signal));
     await eventually(() => into[49] === 1, 'half the answer');
     controller.abort(new Fault('DEADLINE_PASSED', 'too late'));
     await expect(reading).rejects.toMatchObject({ code: 'DEADLINE_PASSED' });
@@ -145,9 +146,9 @@ describe('TCP initiator', () => {
     });
     const transport = startTransport(new SystemClock(), 2);
     const controller = new AbortController();
-    const read = (signal: AbortSignal) =>
-      transport.read(peer, memory.baseAddress, Buffer.alloc(8), signal);
-    const readings = Array.from({ length: 6 }, () => read(never));
+    const read = (signal?: AbortSignal) =>
+      transport.read(peer, memory.baseAddress, Buffer.alloc(8), limitOf(signal));
+    const readings = Array.from({ length: 6 }, () => read());
     const late = read(controller.signal);
     controller.abort(new Fault('DEADLINE_PASSED', 'too late'));
     await expect(late).rejects.toMatchObject({ code: 'DEADLINE_PASSED' });
