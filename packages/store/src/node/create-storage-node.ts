@@ -70,6 +70,7 @@ export async function createStorageNode(
     engine,
     localHostname: name,
     tenantId: config.tenantId,
+    checksums: isOn(env['MOONCAKE_STORE_CHECKSUM']),
     segment: byteCount === 0 ? null : { byteCount, shared: options.sharedMemory },
     timeouts: { lookupMs: 5_000, transferMs: 60_000, controlMs: 5_000 },
   });
@@ -116,4 +117,9 @@ function listenHostFor(localHostname: string, restHost: string): string {
   const isLoopback = /^(localhost|127\.[\d.]+|::1)$/.test(localHostname);
   if (isLoopback) return localHostname === 'localhost' ? '127.0.0.1' : localHostname;
   return restHost;
+}
+
+/** As Mooncake reads its switches. */
+function isOn(value = ''): boolean {
+  return ['1', 'true', 'yes', 'on'].includes(value.trim().toLowerCase());
 }
