@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Processes, Started } from '../e2e/processes.ts';
+import type { Processes } from '../e2e/processes.ts';
 import type { Wheel } from './wheel.ts';
+import { Worker } from './worker.ts';
 
 const workerPath = fileURLToPath(new URL('python/worker.py', import.meta.url));
 
@@ -35,32 +35,15 @@ export function answered(data: Buffer): object {
     : { $digest: createHash('sha256').update(data).digest('hex'), size: data.length };
 }
 
-class PythonError extends Error {}
-
 /** The published Python package in a process of its own. Calls run one after the other. */
-export class PythonClient {
-  readonly started: Started;
-  readonly #waiting = new Map<number, (answer: { result?: unknown; raised?: string }) => void>();
-  #nextId = 1;
-
+export class PythonClient extends Worker {
   constructor(processes: Processes, wheel: Wheel, env: Record<string, string> = {}) {
-    this.started = processes.startCommand(`python-${wheel.release}`, [wheel.python, workerPath], {
-      pipes: true,
-      env: { MC_TCP_BIND_ADDRESS: '127.0.0.1', MC_FORCE_TCP: '1', ...env },
-    });
-    const { stdout } = this.started.child;
-    if (stdout === null) throw new Error('the worker has no standard output');
-    createInterface({ input: stdout }).on('line', (line) => {
-      const answer = JSON.parse(line) as { id: number; result?: unknown; raised?: string };
-      this.#waiting.get(answer.id)?.(answer);
-      this.#waiting.delete(answer.id);
-    });
-    void this.started.exited.then(([code, signal]) => {
-      for (const settle of this.#waiting.values()) {
-        settle({ raised: `the process has ended: ${code ?? signal}` });
-      }
-      this.#waiting.clear();
-    });
+    super(
+      processes.startCommand(`python-${wheel.release}`, [wheel.python, workerPath], {
+        pipes: true,
+        env: { MC_TCP_BIND_ADDRESS: '127.0.0.1', MC_FORCE_TCP: '1', ...env },
+      }),
+    );
   }
 
   /** A method of `MooncakeDistributedStore`. */
@@ -91,29 +74,5 @@ export class PythonClient {
       'setup',
       ...[name, metadata, segmentByteCount, bufferByteCount, 'tcp', '', master],
     );
-  }
-
-  async call<T>(on: string, call: string, args: readonly unknown[], limitMs = 100_000): Promise<T> {
-    const id = this.#nextId++;
-    const answer = await new Promise<{ result?: unknown; raised?: string }>((resolve) => {
-      const limit = setTimeout(() => {
-        resolve({ raised: `no answer to ${call} within ${limitMs} ms` });
-      }, limitMs);
-      this.#waiting.set(id, (settled) => {
-        clearTimeout(limit);
-        resolve(settled);
-      });
-      this.started.child.stdin?.write(`${JSON.stringify({ id, on, call, args })}\n`);
-    });
-    if (answer.raised !== undefined) {
-      throw new PythonError(`${call}: ${answer.raised}\n${this.started.log().slice(-2_000)}`);
-    }
-    return answer.result as T;
-  }
-
-  /** Ends the process at once, as a crash would. */
-  async kill(): Promise<void> {
-    this.started.child.kill('SIGKILL');
-    await this.started.exited;
   }
 }

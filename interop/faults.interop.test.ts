@@ -1,0 +1,104 @@
+import { startEtcd } from '@tsukimi/metadata/testing';
+import { afterAll, describe, expect, it } from 'vitest';
+import { form, sized } from '../e2e/processes.ts';
+import {
+  masterDies,
+  memoryIsFull,
+  memoryIsLeased,
+  oneHolderOfTwoDies,
+  onlyHolderDies,
+  putAfterClose,
+  type Seen,
+  writerDies,
+} from './fault-rows.ts';
+import { Stack, type StackName } from './fault-stacks.ts';
+import { headsClaimTooMuch, headsStayHalf, randomBytesArrive } from './socket-faults.ts';
+
+interface Row {
+  readonly fault: string;
+  readonly play: (stack: Stack) => Promise<Seen>;
+  /** The stacks that must be as ours must be. In those that are left out real clients have their own habits. */
+  readonly must: readonly StackName[];
+  /** Part of the smaller form too, which plays no real system. */
+  readonly inSmoke?: boolean;
+  /** Without clients, `mixed` is no stack of its own. */
+  readonly stacks?: readonly StackName[];
+}
+
+const watchMs = sized({ smoke: 3_000, full: 12_000 });
+const rows: readonly Row[] = [
+  {
+    fault: 'kill -9 of the only segment holder',
+    play: (stack) => onlyHolderDies(stack, watchMs),
+    must: ['mixed', 'own'],
+    inSmoke: true,
+  },
+  {
+    fault: 'the same, a second holder alive',
+    play: (stack) => oneHolderOfTwoDies(stack, watchMs),
+    must: ['own'],
+  },
+  { fault: 'kill -9 of the master, restart', play: masterDies, must: ['own'] },
+  {
+    fault: 'writer killed between PutStart and PutEnd',
+    play: (stack) => writerDies(stack, sized({ smoke: 8_000, full: 45_000 })),
+    must: ['mixed', 'own'],
+    inSmoke: true,
+  },
+  { fault: 'memory full, every key leased', play: memoryIsLeased, must: ['own'] },
+  { fault: '600 x 1 MiB into 256 MiB', play: memoryIsFull, must: ['mixed', 'own'] },
+  {
+    fault: '1,000 connections of random bytes',
+    play: (stack) => randomBytesArrive(stack, 2_000),
+    must: ['own'],
+    stacks: ['real', 'own'],
+  },
+  {
+    fault: 'headers that claim 4 GiB',
+    play: (stack) => headsClaimTooMuch(stack, 2_000),
+    must: ['own'],
+    stacks: ['real', 'own'],
+    inSmoke: true,
+  },
+  {
+    fault: '500 half headers',
+    play: (stack) => headsStayHalf(stack, 13_000),
+    must: ['own'],
+    stacks: ['real', 'own'],
+  },
+  { fault: 'put after close()', play: putAfterClose, must: ['own'] },
+];
+
+const all: readonly StackName[] = form === 'full' ? ['real', 'mixed', 'own'] : ['mixed', 'own'];
+const table: Record<string, string>[] = [];
+
+describe('faults, in the real system and in ours', () => {
+  afterAll(() => {
+    for (const { fault, ...columns } of table) {
+      console.log(
+        [fault, ...Object.entries(columns).map((column) => column.join(': '))].join('\n    '),
+      );
+    }
+  });
+
+  it.each(rows.filter(({ inSmoke }) => form === 'full' || inSmoke === true))(
+    '$fault',
+    async ({ fault, play, must, stacks = all }) => {
+      const seen: Record<string, string> = { fault };
+      table.push(seen);
+      const misses: string[] = [];
+      for (const name of all.filter((each) => stacks.includes(each))) {
+        await using etcd = await startEtcd().then((server) => ({
+          port: server.port,
+          [Symbol.asyncDispose]: () => server.dispose(),
+        }));
+        await using stack = new Stack(name, `etcd://127.0.0.1:${etcd.port}`);
+        const result = await play(stack);
+        seen[name] = result.text;
+        if (must.includes(name)) misses.push(...result.misses.map((miss) => `${name}: ${miss}`));
+      }
+      expect(misses).toEqual([]);
+    },
+    sized({ smoke: 120_000, full: 300_000 }),
+  );
+});
