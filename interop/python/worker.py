@@ -3,8 +3,8 @@
 One JSON object a line on standard input, {"id", "on", "call", "args"}, answered by {"id", "result"} or
 {"id", "raised"}. `on` is "store", "engine" or "worker". Values that JSON lacks are objects with one member:
   {"$bytes": base64}; {"$pattern": [seed, size]}, `size` bytes that follow from `seed`;
-  {"$config": {field: value}}, a ReplicateConfig; {"$address": [buffer, offset]}, an address in a buffer that
-  worker.allocate made.
+  {"$config": {field: value}}, a ReplicateConfig; {"$notify": [name, message]}; {"$opcode": "Read"};
+  {"$address": [buffer, offset]}, an address in a buffer that worker.allocate made.
 Long bytes are answered as {"$digest": SHA-256 in hex, "size": n}.
 """
 
@@ -72,6 +72,14 @@ def given(value):
         return base64.b64decode(value["$bytes"])
     if "$pattern" in value:
         return pattern(*value["$pattern"])
+    if "$notify" in value:
+        from mooncake.engine import TransferNotify
+
+        return TransferNotify(*value["$notify"])
+    if "$opcode" in value:
+        from mooncake.engine import TransferOpcode
+
+        return getattr(TransferOpcode, value["$opcode"])
     if "$address" in value:
         return targets["worker"].address(*value["$address"])
     if "$config" in value:
@@ -100,6 +108,8 @@ def plain(value):
         return describe(value)
     if hasattr(value, "size") and hasattr(value, "ptr"):  # BufferHandle
         return plain(ctypes.string_at(value.ptr(), value.size()))
+    if hasattr(value, "name") and hasattr(value, "msg"):  # TransferNotify
+        return {"name": value.name, "message": value.msg}
     if hasattr(value, "assigned_client"):  # QueryTaskResponse
         return {"status": str(value.status), "type": str(value.type), "message": value.message}
     return {"$other": type(value).__name__}

@@ -10,6 +10,7 @@ import {
   SystemRandom,
 } from '@tsukimi/base';
 import type { CommandContext } from './command.ts';
+import { benchTransferCommand } from './commands/bench-transfer.ts';
 import { masterCommand } from './commands/master.ts';
 import { metadataCommand } from './commands/metadata.ts';
 import { proxyCommand } from './commands/proxy.ts';
@@ -25,6 +26,7 @@ const commands = [
   storeCommand,
   serveCommand,
   proxyCommand,
+  benchTransferCommand,
 ];
 const clock = new SystemClock();
 const { version } = JSON.parse(
@@ -35,7 +37,7 @@ const usage = `tsukimi ${version}: LLM serving with prefill and decode on separa
 
 usage: tsukimi COMMAND [options]; tsukimi COMMAND --help explains each option
 
-${commands.map(({ name, summary }) => `  ${name.padEnd(10)}${summary}`).join('\n')}
+${commands.map(({ name, summary }) => `  ${name.padEnd(16)}${summary}`).join('\n')}
 `;
 
 /** Fires once when the process should stop; a second request means at once. */
@@ -82,18 +84,22 @@ const context: CommandContext = {
 };
 
 async function main(argv: readonly string[]): Promise<number> {
-  const [name, ...rest] = argv;
+  const [name] = argv;
   if (name === '--version') {
     context.print(`${version}\n`);
     return exitCodes.ok;
   }
-  const command = commands.find((candidate) => candidate.name === name);
+  // Some names have two words.
+  const command = commands.find((candidate) =>
+    candidate.name.split(' ').every((word, index) => word === argv[index]),
+  );
   if (command === undefined) {
     const asked = name === undefined || name === '--help' || name === '-h' || name === 'help';
     if (!asked) process.stderr.write(`tsukimi: unknown command "${name}"\n\n`);
     process.stderr.write(usage);
     return asked && name !== undefined ? exitCodes.ok : exitCodes.misconfigured;
   }
+  const rest = argv.slice(command.name.split(' ').length);
   if (rest.some((argument) => argument === '--help' || argument === '-h')) {
     context.print(
       `tsukimi ${command.name}: ${command.summary}\n\n${describeOptions(command.options)}\n`,

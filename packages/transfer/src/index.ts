@@ -7,6 +7,7 @@ export type { Notification } from './notification-queue.ts';
 export type { Peer } from './peer-directory.ts';
 export { hostId, removeStaleSegments } from './segment-file.ts';
 export { lockFile } from './system-calls.ts';
+export { TransferBatch, type TransferRequest, type TransferStatus } from './transfer-batch.ts';
 export {
   TransferEngine,
   type TransferEngineOptions,

@@ -13,6 +13,7 @@ import {
   formatSegmentDescriptor,
   type JsonValue,
   type MetadataStore,
+  type RegisteredBuffer,
   type RpcMeta,
   type SegmentDescriptor,
 } from '@tsukimi/metadata';
@@ -31,6 +32,7 @@ import { Publisher } from './publisher.ts';
 import { hostId } from './segment-file.ts';
 import { SharedMemoryTransport } from './shared-memory-transport.ts';
 import { TcpTransport } from './tcp-transport.ts';
+import { TransferBatch, type TransferRequest } from './transfer-batch.ts';
 import type { Transport } from './transport.ts';
 
 export interface TransferEngineOptions {
@@ -65,6 +67,8 @@ export interface TransferEngineOptions {
 export interface TransferOptions {
   readonly signal?: AbortSignal;
 }
+
+const requestCountMax = 16_384;
 
 /** Speaks for this process's memory to its peers, and for its peers' memory to this process. */
 export class TransferEngine implements Service {
@@ -213,6 +217,34 @@ export class TransferEngine implements Service {
     options: TransferOptions = {},
   ): Promise<void> {
     return this.#mover.transfer('write', endpoint, address, from, options.signal);
+  }
+
+  /**
+   * Begins transfers that are looked after together. Throws `INVALID_ARGUMENT` for more than 16,384; a
+   * request that cannot be begun is one that has failed.
+   */
+  submit(requests: readonly TransferRequest[], { signal }: TransferOptions = {}): TransferBatch {
+    if (requests.length > requestCountMax) {
+      const message = `${requests.length} requests are more than the ${requestCountMax} of one batch`;
+      throw new Fault('INVALID_ARGUMENT', message);
+    }
+    return new TransferBatch(
+      requests,
+      ({ kind, endpoint, address, bytes }, cancelling) =>
+        this.#mover.transfer(kind, endpoint, address, bytes, cancelling),
+      signal,
+    );
+  }
+
+  /** The memory that a peer has registered, as it says now. Rejects with `PEER_UNREACHABLE`. */
+  async buffersOf(
+    endpoint: string,
+    options: TransferOptions = {},
+  ): Promise<readonly RegisteredBuffer[]> {
+    if (endpoint === this.name) return this.#describe().buffers;
+    using limit = this.#limit('finding', endpoint, options.signal);
+    this.invalidate(endpoint);
+    return (await this.#peers.find(endpoint, limit.signal)).descriptor.buffers;
   }
 
   /**

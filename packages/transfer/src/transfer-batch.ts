@@ -1,0 +1,79 @@
+import { setMaxListeners } from 'node:events';
+import { orAborted } from '@tsukimi/base';
+
+export interface TransferRequest {
+  readonly kind: 'read' | 'write';
+  readonly endpoint: string;
+  /** In the peer's memory. */
+  readonly address: bigint;
+  /** Filled by a read, sent by a write; the caller's own again when the request is no longer pending. */
+  readonly bytes: Buffer;
+}
+
+export type TransferStatus =
+  | { readonly state: 'pending' }
+  | { readonly state: 'done' }
+  | { readonly state: 'failed'; readonly reason: Error };
+
+const pending: TransferStatus = { state: 'pending' };
+const done: TransferStatus = { state: 'done' };
+
+/** Transfers that were submitted together. One that fails does not hold the others up. */
+export class TransferBatch {
+  readonly #statuses: TransferStatus[];
+  readonly #cancelling = new AbortController();
+  readonly #settled: Promise<void>;
+  #pendingCount: number;
+  #failedCount = 0;
+
+  /** `start` begins one of them, which ends when its signal fires; `parent` cancels all. */
+  constructor(
+    requests: readonly TransferRequest[],
+    start: (request: TransferRequest, signal: AbortSignal) => Promise<void>,
+    parent?: AbortSignal,
+  ) {
+    this.#statuses = requests.map(() => pending);
+    this.#pendingCount = requests.length;
+    const follow = () => this.#cancelling.abort(parent?.reason);
+    if (parent?.aborted) follow();
+    else parent?.addEventListener('abort', follow, { once: true });
+    setMaxListeners(0, this.#cancelling.signal);
+    const all = requests.map((request, index) =>
+      start(request, this.#cancelling.signal).then(
+        () => this.#settle(index, done),
+        (reason: Error) => this.#settle(index, { state: 'failed', reason }),
+      ),
+    );
+    this.#settled = Promise.all(all).then(() => parent?.removeEventListener('abort', follow));
+  }
+
+  get pendingCount(): number {
+    return this.#pendingCount;
+  }
+
+  get failedCount(): number {
+    return this.#failedCount;
+  }
+
+  /** Of each request, in the order of submission, as of now. */
+  get statuses(): readonly TransferStatus[] {
+    return this.#statuses;
+  }
+
+  /** Resolves when none is pending. Rejects with the reason of `signal`, and the transfers go on. */
+  async wait(signal?: AbortSignal): Promise<readonly TransferStatus[]> {
+    await (signal === undefined ? this.#settled : orAborted(this.#settled, signal));
+    return this.#statuses;
+  }
+
+  /** Fails what is pending. */
+  cancel(reason: Error): void {
+    this.#cancelling.abort(reason);
+  }
+
+  #settle(index: number, status: TransferStatus): void {
+    this.#statuses[index] = status;
+    this.#pendingCount -= 1;
+    if (status.state === 'failed') this.#failedCount += 1;
+  }
+}
