@@ -16,7 +16,7 @@ export interface AdminPorts {
   readonly journal: Journal | null;
   readonly tallies: CallTallies;
   readonly logger: Logger;
-  readonly role: Role;
+  readonly role: () => Role;
   /** What calls that destroy must send as `X-API-Key`; null: nothing is asked. */
   readonly adminApiKey: string | null;
 }
@@ -36,7 +36,7 @@ export function adminApi(ports: AdminPorts): Hono {
     return context.body(metricsText(core, journal, tallies));
   });
   app.get('/metrics/summary', (context) => context.text(metricsSummary(core)));
-  stateRoutes(app, () => role);
+  stateRoutes(app, role);
   keyRoutes(app, core);
   segmentRoutes(app, core);
   app.post('/api/v1/remove_all', (context) => removeAll(context, ports));

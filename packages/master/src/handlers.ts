@@ -28,7 +28,7 @@ export interface HandlerPorts {
   /** Called after a segment was told to go in so many milliseconds. */
   readonly onGracePeriod: (graceMs: number) => void;
   /** Which election made this master the leader; 0 without others. */
-  readonly viewVersion: number;
+  readonly viewVersion: () => number;
 }
 
 /**
@@ -161,7 +161,7 @@ function segmentHandlers(ports: HandlerPorts) {
     GetAllNoFSegments: () => ({ ok: [] }),
     GetNoFSegmentsByName: () => ({ error: ErrorCode.SEGMENT_NOT_FOUND }),
     Ping: tallies.counted('ping', ([client]) => ({
-      ok: { viewVersionId: viewVersion, clientStatus: core.ping(client) },
+      ok: { viewVersionId: viewVersion(), clientStatus: core.ping(client) },
     })),
     MountSegment: tallies.counted('mount_segment', ([segment, client]) =>
       core.mountSegment(segment, client),

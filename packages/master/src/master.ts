@@ -7,9 +7,10 @@ import {
   type Random,
   type Service,
 } from '@tsukimi/base';
-import { MetadataServer } from '@tsukimi/metadata';
+import { MetadataServer, openLeaderBoard } from '@tsukimi/metadata';
 import type { RpcServer } from '@tsukimi/rpc';
 import type { MasterProtocol } from '@tsukimi/wire';
+import type { Hono } from 'hono';
 import { cleanedMetadata, type Environment } from './cleaned-metadata.ts';
 import type { MasterCore } from './core/master-core.ts';
 import { Journal } from './journal/journal.ts';
@@ -18,7 +19,9 @@ import { openJournalFile } from './journal/journal-file.ts';
 import { bootId, JournalKeeper } from './journal/journal-keeper.ts';
 import { MetadataCleaner } from './metadata-cleaner.ts';
 import { type MasterOptions, noticesOf } from './options.ts';
+import { boardAddress, haLeaseTtlSec, reachableHost } from './standby/board-address.ts';
 import { alone } from './standby/role.ts';
+import { Standby } from './standby/standby.ts';
 import { assembleTerm } from './term.ts';
 
 /** The journal of a small master stays below this; replaying so much takes about a second. */
@@ -44,37 +47,76 @@ export interface Master {
 
 /** Wires the parts of a master together; nothing runs until the services are started. */
 export function assembleMaster(options: MasterOptions, ports: MasterPorts): Master {
-  const { clock, random, logger } = ports;
+  const { clock, logger } = ports;
   const inside = options.enableHttpMetadataServer ? metadataServer(options, ports) : null;
   const cleaner = metadataCleaner(options, ports, inside);
   const directory =
     options.journalDir === undefined ? null : new JournalDirectory(options.journalDir);
   const journal = directory === null ? null : newJournal(directory, options, ports);
-  const term = assembleTerm(options, { ...ports, cleaner, journal, gate: journal, role: alone });
+  const term = assembleTerm(options, {
+    ...ports,
+    cleaner,
+    journal,
+    gate: journal,
+    role: () => alone,
+  });
   const { core, rpc, api } = term;
   const keeper =
     journal === null || directory === null
       ? null
       : new JournalKeeper({ directory, journal, core, clock, logger });
-  const listen = getRequestListener(api.fetch);
-  const admin = new HttpService({
-    name: 'master admin server (--metrics_port, --metrics_host)',
-    host: options.metricsHost,
-    port: options.metricsPort,
-    listener: (request, response) => void listen(request, response),
-    connectionCountMax: 256,
-  });
+  const admin = adminServer(options, () => api);
   const services = [inside, cleaner, keeper, ...term.services, admin].filter(
     (service) => service !== null,
   );
   return { services, core, rpc, admin, notices: [bindingNotice(options), ...noticesOf(options)] };
 }
 
+/** One of several masters: serves only while it leads. */
+export function assembleStandby(
+  options: MasterOptions,
+  ports: MasterPorts,
+): Pick<Master, 'services' | 'admin' | 'notices'> {
+  const { clock, random, logger, env = {} } = ports;
+  const inside = options.enableHttpMetadataServer ? metadataServer(options, ports) : null;
+  const cleaner = metadataCleaner(options, ports, inside);
+  const board = boardAddress(options, env);
+  const { clusterId } = options;
+  const ttlSec = haLeaseTtlSec;
+  const standby = new Standby({
+    openBoard: () => openLeaderBoard({ address: board, clusterId, ttlSec, clock, random, logger }),
+    address: formatAddress({ host: reachableHost(options.host), port: options.port }),
+    ttlMs: ttlSec * 1e3,
+    directory: options.journalDir === undefined ? null : new JournalDirectory(options.journalDir),
+    journalSyncPeriodMs: options.journalSync,
+    snapshotByteCount,
+    assemble: (journal, gate, role) =>
+      assembleTerm(options, { ...ports, cleaner, journal, gate, role }),
+    ...{ clock, random, logger },
+  });
+  const admin = adminServer(options, () => standby.api);
+  const services = [inside, cleaner, standby, admin].filter((service) => service !== null);
+  return { services, admin, notices: [bindingNotice(options), ...noticesOf(options)] };
+}
+
 /** The services of a master, for a process that runs it; says in the log what they bind. */
 export function createMaster(options: MasterOptions, ports: MasterPorts): readonly Service[] {
-  const { services, notices } = assembleMaster(options, ports);
+  const { services, notices } = options.enableHa
+    ? assembleStandby(options, ports)
+    : assembleMaster(options, ports);
   for (const notice of notices) ports.logger.info('master.notice', { notice });
   return services;
+}
+
+function adminServer(options: MasterOptions, api: () => Hono): HttpService {
+  const listen = getRequestListener((request, bindings) => api().fetch(request, bindings));
+  return new HttpService({
+    name: 'master admin server (--metrics_port, --metrics_host)',
+    host: options.metricsHost,
+    port: options.metricsPort,
+    listener: (request, response) => void listen(request, response),
+    connectionCountMax: 256,
+  });
 }
 
 function newJournal(
@@ -84,6 +126,7 @@ function newJournal(
 ): Journal {
   return new Journal({
     ...{ directory, open: openJournalFile, syncPeriodMs, snapshotByteCount, bootId: bootId() },
+    fence: null,
     ...{ clock, random, logger },
   });
 }

@@ -120,6 +120,23 @@ const activeOptions = {
     schema: z.enum(allocationStrategies).default('random'),
     doc: `Where new objects go: ${allocationStrategies.join(', ')}.`,
   },
+  enableHa: {
+    schema: flag,
+    kind: 'flag',
+    doc: 'One of several masters, of which one leads and the others follow its journal; those on one --journal-dir lose nothing.',
+  },
+  haBackendType: {
+    schema: z.enum(['etcd', 'redis']).default('etcd'),
+    doc: 'Where the masters elect their leader: etcd or redis.',
+  },
+  haBackendConnstring: {
+    schema: z.string().optional(),
+    doc: 'Address of etcd or redis for --enable_ha.',
+  },
+  etcdEndpoints: {
+    schema: z.string().optional(),
+    doc: 'Addresses of etcd for --enable_ha: a:2379;b:2379.',
+  },
   journalDir: {
     schema: z.string().min(1).optional(),
     doc: 'Directory of a journal from which a restarted master has its objects again; none is kept when absent.',
@@ -166,7 +183,7 @@ const withoutEffect = {
     rpc_conn_timeout_seconds memory_allocator nof_eviction_ratio
     nof_eviction_high_watermark_ratio nof_heartbeat_interval_sec
     nof_heartbeat_probe_timeout_ms nof_heartbeat_failures_threshold
-    ha_backend_type ha_backend_connstring etcd_endpoints pod_name pod_namespace
+    pod_name pod_namespace
     oplog_poll_interval_ms oplog_batch_max_entries batch_oplog_retry_timeout_sec
     dynamic_replication_mode dynamic_replication_heat_window_seconds
     dynamic_replication_admission_qps_threshold dynamic_replication_max_memory_replicas
@@ -182,7 +199,7 @@ const withoutEffect = {
     mmap_arena_pool_size v vmodule minloglevel stderrthreshold log_dir max_log_size logbuflevel logbufsecs`,
   flag: `
     enable_gc rpc_enable_tcp_no_delay enable_metric_reporting
-    enable_ha enable_oplog enable_multi_tenants enable_cxl enable_snapshot enable_snapshot_restore
+    enable_oplog enable_multi_tenants enable_cxl enable_snapshot enable_snapshot_restore
     enable_kv_events kv_events_emit_legacy_compat kv_events_emit_object_key use_mmap_arena_allocator
     logtostderr alsologtostderr colorlogtostderr log_prefix`,
 } as const;

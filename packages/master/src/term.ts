@@ -26,7 +26,7 @@ export interface TermPorts {
   readonly journal: Journal | null;
   /** What answers wait for; null: for nothing. */
   readonly gate: AnswerGate | null;
-  readonly role: Role;
+  readonly role: () => Role;
 }
 
 /** What serves clients: for as long as the process lives, or for as long as it leads. */
@@ -59,7 +59,7 @@ export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
     storage: storageConfigOf(options),
     onAllocated: () => housekeeping.evictSoon(),
     onGracePeriod: (graceMs) => housekeeping.sweepAfter(graceMs),
-    viewVersion: role.leader?.version ?? 0,
+    viewVersion: () => role().leader?.version ?? 0,
   });
   const rpc = new RpcServer<MasterProtocol>({
     name: 'master',

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
-import type { Clock, Logger, Service } from '@tsukimi/base';
+import { type Clock, Fault, type Logger, type Service } from '@tsukimi/base';
 import type { MasterCore } from '../core/master-core.ts';
+import { JournalClaim } from '../standby/journal-claim.ts';
 import type { Journal } from './journal.ts';
 import type { JournalDirectory } from './journal-directory.ts';
 import { type JournalEnd, JournalFollower } from './journal-follower.ts';
@@ -28,6 +29,12 @@ export class JournalKeeper implements Service {
   async start(): Promise<void> {
     const { directory, journal, core, clock, logger } = this.#options;
     directory.create();
+    if (JournalClaim.exists(directory.path)) {
+      throw new Fault(
+        'MISCONFIGURED',
+        `--journal-dir ${directory.path} belongs to masters with --enable_ha; when they are gone for good, remove ${directory.path}/claim`,
+      );
+    }
     this.#lock = JournalLock.take(directory.path);
     try {
       const startedMs = clock.monotonicMs();

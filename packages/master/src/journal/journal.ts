@@ -18,6 +18,14 @@ import { type OpenJournalFile, syncDirectory } from './journal-file.ts';
 import type { JournalEnd, LogStart } from './journal-follower.ts';
 import { SnapshotRun } from './snapshot-run.ts';
 
+/** Whether this master may still write and answer, where several share a journal. */
+export interface Fence {
+  /** Nobody else can have taken over. */
+  readonly isCertain: boolean;
+  /** Runs `act` if nobody else has, and keeps others from it meanwhile. */
+  guard(act: () => void): 'done' | 'busy' | 'lost';
+}
+
 export interface JournalOptions {
   readonly directory: JournalDirectory;
   readonly open: OpenJournalFile;
@@ -26,6 +34,8 @@ export interface JournalOptions {
   /** A log of this size is followed by a snapshot, once it is also twice as long as the last one. */
   readonly snapshotByteCount: number;
   readonly bootId: string;
+  /** Null where no other master may write here. */
+  readonly fence: Fence | null;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -95,7 +105,7 @@ export class Journal implements Service, AnswerGate {
     this.#generation = end.nextGeneration;
     this.#nextSequence = end.nextSequence;
     try {
-      this.#openLog(end.last === null);
+      this.#alone(() => this.#openLog(end.last === null));
     } catch (error) {
       const { path } = this.#options.directory;
       const reason = `--journal-dir ${path} cannot be written: ${(error as Error).message}`;
@@ -122,10 +132,12 @@ export class Journal implements Service, AnswerGate {
     for (const timer of this.#timers.splice(0)) timer.cancel();
     this.#retry?.cancel();
     this.#snapshot?.cancel();
-    this.#commit();
+    this.#image = null;
+    const isAllowed = this.#commitIfAllowed();
     const log = this.#log;
     this.#log = null;
-    if (log !== null) {
+    if (log !== null && !isAllowed) log.file.close();
+    else if (log !== null) {
       try {
         log.writeJson(null, BatchType.END);
         await log.file.sync();
@@ -134,12 +146,13 @@ export class Journal implements Service, AnswerGate {
       }
       log.file.close();
     }
-    this.#release();
+    if (isAllowed) this.#release();
     this.#ending.stopped();
   }
 
   holdBack(release: () => void): boolean {
-    if (this.#buffer.isEmpty && !this.#isSyncing) return false;
+    const isCertain = this.#options.fence?.isCertain ?? true;
+    if (isCertain && this.#buffer.isEmpty && !this.#isSyncing) return false;
     this.#waiting.push(release);
     this.#openTurn();
     return true;
@@ -153,8 +166,7 @@ export class Journal implements Service, AnswerGate {
 
   #endTurn(): void {
     this.#isTurnOpen = false;
-    if (this.#isSyncing) return;
-    this.#commit();
+    if (this.#isSyncing || !this.#commitIfAllowed()) return;
     if (this.#options.syncPeriodMs > 0 || this.#unsyncedByteCount === 0) {
       this.#release();
       return;
@@ -168,6 +180,18 @@ export class Journal implements Service, AnswerGate {
       for (const release of released) release();
       if (this.#waiting.length > 0 || !this.#buffer.isEmpty) this.#openTurn();
     });
+  }
+
+  /** False: what was done must not be told, now or ever. */
+  #commitIfAllowed(): boolean {
+    const { fence } = this.#options;
+    if (fence === null || fence.isCertain) {
+      this.#commit();
+      if (fence?.isCertain !== false) return true;
+    }
+    const outcome = fence.guard(() => this.#commit());
+    if (outcome === 'busy') this.#openTurn();
+    return outcome === 'done';
   }
 
   #release(): void {
@@ -238,9 +262,10 @@ export class Journal implements Service, AnswerGate {
     const generation = this.#generation;
     try {
       if (before !== null) this.#nextSequence = before.nextSequence;
-      this.#openLog(false);
+      this.#alone(() => this.#openLog(false));
     } catch (error) {
-      this.#fail(error);
+      this.#generation -= 1;
+      if (!Fault.has(error, 'CANCELLED')) this.#fail(error);
       return;
     }
     // Its last bytes must not be lost when later ones are safe.
@@ -260,12 +285,14 @@ export class Journal implements Service, AnswerGate {
       .write(image())
       .then((byteCount) => {
         if (byteCount === null || this.#snapshot !== run) return;
-        renameSync(
-          directory.unfinishedSnapshotPath(generation),
-          directory.snapshotPath(generation),
-        );
-        syncDirectory(directory.path);
-        directory.removeBefore(generation);
+        this.#alone(() => {
+          renameSync(
+            directory.unfinishedSnapshotPath(generation),
+            directory.snapshotPath(generation),
+          );
+          syncDirectory(directory.path);
+          directory.removeBefore(generation);
+        });
         this.#isWhole = true;
         this.#lastSnapshotByteCount = byteCount;
         this.counters.snapshots += 1;
@@ -301,6 +328,15 @@ export class Journal implements Service, AnswerGate {
     }
   }
 
+  /** Files are made, named and removed only while no other master can be at them. */
+  #alone(act: () => void): void {
+    const outcome = this.#options.fence?.guard(act);
+    if (outcome === undefined) act();
+    else if (outcome !== 'done') {
+      throw new Fault('CANCELLED', `the journal is another master's by now (${outcome})`);
+    }
+  }
+
   #fail(error: unknown): void {
     const { directory, clock, logger } = this.#options;
     this.counters.failures += 1;
@@ -314,7 +350,7 @@ export class Journal implements Service, AnswerGate {
     const reason = (error as Error).message;
     if (wasWhole) logger.error('journal.failed', { reason, consequence: 'going on without it' });
     try {
-      directory.removeAll();
+      this.#alone(() => directory.removeAll());
     } catch (removal) {
       logger.error('journal.not-removed', {
         reason: (removal as Error).message,

@@ -36,7 +36,7 @@ function journaled(options: Partial<JournalOptions> = {}) {
   const end = new JournalFollower(directory).finish();
   const journal = new Journal({
     ...{ directory, open: openJournalFile, syncPeriodMs: 1_000, snapshotByteCount: 2 ** 30 },
-    ...{ bootId: 'this boot', clock: new SystemClock(), random: new SeededRandom(5) },
+    ...{ bootId: 'this boot', fence: null, clock: new SystemClock(), random: new SeededRandom(5) },
     logger: silentLogger,
     ...options,
   });

@@ -1,0 +1,164 @@
+import { mkdtempSync } from 'node:fs';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { SystemClock, silentLogger } from '@tsukimi/base';
+import { eventually } from '@tsukimi/base/testing';
+import { MetadataServer } from '@tsukimi/metadata';
+import { type RealServer, startEtcd } from '@tsukimi/metadata/testing';
+import { describe, expect, it } from 'vitest';
+import { freePorts, Processes, type Started } from '../e2e/processes.ts';
+import { answered, type PythonClient, patternBytes } from './python-client.ts';
+import { fill, joinedClient, kept, objectCount, Traffic } from './traffic.ts';
+
+interface Member {
+  readonly started: Started;
+  readonly adminUrl: string;
+}
+
+/**
+ * Two masters on one journal, with etcd as their board and a metadata server that outlives them. Clients
+ * are ended, not closed: a close of theirs waits up to 30 s for a leader to change.
+ */
+class Pair implements AsyncDisposable {
+  readonly processes = new Processes();
+  readonly etcd: RealServer;
+  readonly #metadata: MetadataServer;
+  readonly #flags: readonly string[];
+  members: Member[] = [];
+
+  private constructor(etcd: RealServer, metadata: MetadataServer) {
+    this.etcd = etcd;
+    this.#metadata = metadata;
+    this.#flags = [
+      `--journal-dir=${mkdtempSync(join(this.processes.directory, 'journal-'))}`,
+      ...['--enable_ha=true', `--etcd_endpoints=127.0.0.1:${etcd.port}`, '--cluster_id=pair'],
+    ];
+  }
+
+  static async start(): Promise<Pair> {
+    const metadata = new MetadataServer({
+      ...{ host: '127.0.0.1', port: 0, clock: new SystemClock(), logger: silentLogger },
+    });
+    await metadata.start();
+    return new Pair(await startEtcd(), metadata);
+  }
+
+  get clusterAddress() {
+    return {
+      address: `etcd://127.0.0.1:${this.etcd.port}`,
+      metadata: `http://127.0.0.1:${this.#metadata.port}/metadata`,
+    };
+  }
+
+  async add(): Promise<void> {
+    const port = await freePorts(2);
+    const started = this.processes.start([
+      ...['master', '--rpc_address=127.0.0.1', `--rpc_port=${port}`],
+      ...[`--metrics_port=${port + 1}`, '--metrics_host=127.0.0.1', ...this.#flags],
+    ]);
+    const adminUrl = `http://127.0.0.1:${port + 1}`;
+    this.members.push({ started, adminUrl });
+    await eventually(async () => (await fetch(`${adminUrl}/health`)).ok, 'a master', 30_000);
+    await this.leader();
+  }
+
+  async leader(): Promise<Member> {
+    return await eventually(
+      async () => {
+        for (const member of this.members) if ((await roleOf(member)) === 'leader') return member;
+        return null;
+      },
+      'a leader',
+      30_000,
+    );
+  }
+
+  async kill(member: Member): Promise<void> {
+    this.members = this.members.filter((other) => other !== member);
+    member.started.child.kill('SIGKILL');
+    await member.started.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.processes[Symbol.asyncDispose]();
+    await this.#metadata.stop(AbortSignal.abort());
+    await this.etcd.dispose();
+  }
+}
+
+async function roleOf({ adminUrl }: Member): Promise<string> {
+  return await (await fetch(`${adminUrl}/role`)).text();
+}
+
+async function inCluster(pair: Pair, port: number, segmentByteCount: number) {
+  const env = { MC_STORE_CLUSTER_ID: 'pair' };
+  return await joinedClient(pair.processes, pair.clusterAddress, port, segmentByteCount, env);
+}
+
+describe('several masters with etcd, under published Python clients that follow the leader', () => {
+  it('a killed leader is replaced by the standby, with every object', async () => {
+    await using pair = await Pair.start();
+    await pair.add();
+    await pair.add();
+    const holders = [
+      await inCluster(pair, 12_321, 64 << 20),
+      await inCluster(pair, 12_322, 64 << 20),
+    ];
+    const reader = await inCluster(pair, 12_323, 0);
+    await fill(holders[0] as PythonClient);
+    const traffic = new Traffic(holders[1] as PythonClient);
+    await eventually(() => traffic.calls > 20, 'traffic');
+    const first = await pair.leader();
+    await pair.kill(first);
+    const killedMs = performance.now();
+    const second = await pair.leader();
+    const leadsMs = performance.now() - killedMs;
+    await eventually(async () => (await kept(reader)) === objectCount, 'all objects', 60_000);
+    const allMs = performance.now() - killedMs;
+    console.log(
+      `standby: leads after ${Math.round(leadsMs)} ms, all ${objectCount} objects after ${Math.round(allMs)} ms; ` +
+        `longest call ${Math.round(traffic.longestMs)} ms, ${traffic.failures} of ${traffic.calls} calls failed`,
+    );
+    const calls = traffic.calls;
+    await eventually(() => traffic.calls > calls + 20, 'traffic');
+    const values = await traffic.end();
+    expect(traffic.stale).toBe(0);
+    for (const [key, seed] of values) {
+      expect(await reader.store('get', key)).toEqual(answered(patternBytes(seed, 4_000)));
+    }
+    const health = await (await fetch(`${second.adminUrl}/health`)).json();
+    expect(health).toMatchObject({ role: 'leader', ha_state: 'serving', service_ready: true });
+    const invariants = await fetch(`${second.adminUrl}/debug/invariants`);
+    expect(await invariants.json()).toMatchObject({ ok: true });
+  });
+
+  it('goes on while etcd is dead, and when it is back', async () => {
+    await using pair = await Pair.start();
+    await pair.add();
+    await pair.add();
+    const holder = await inCluster(pair, 12_331, 64 << 20);
+    await fill(holder);
+    const leader = await pair.leader();
+    const traffic = new Traffic(holder);
+    await eventually(() => traffic.calls > 20, 'traffic');
+    await pair.etcd.kill();
+    const deadMs = performance.now();
+    // Longer than a lead lasts without etcd's word.
+    await eventually(() => performance.now() - deadMs > 8_000, 'time to pass', 20_000);
+    expect(await roleOf(leader)).toBe('leader');
+    expect(await kept(holder)).toBe(objectCount);
+    await pair.etcd.start();
+    const backMs = performance.now();
+    await eventually(() => performance.now() - backMs > 7_000, 'time to pass', 20_000);
+    const values = await traffic.end();
+    console.log(
+      `etcd dead for 8 s: longest call ${Math.round(traffic.longestMs)} ms, ${traffic.failures} of ${traffic.calls} calls failed`,
+    );
+    expect(traffic.stale).toBe(0);
+    expect(traffic.failures).toBe(0);
+    for (const [key, seed] of [...values].slice(-50)) {
+      expect(await holder.store('get', key)).toEqual(answered(patternBytes(seed, 4_000)));
+    }
+    expect((await pair.leader()).adminUrl).toBe(leader.adminUrl);
+  });
+});
