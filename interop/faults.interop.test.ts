@@ -3,6 +3,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { form, sized } from '../e2e/processes.ts';
 import {
   masterDies,
+  masterDiesInTraffic,
   memoryIsFull,
   memoryIsLeased,
   oneHolderOfTwoDies,
@@ -38,7 +39,12 @@ const rows: readonly Row[] = [
     play: (stack) => oneHolderOfTwoDies(stack, watchMs),
     must: ['own'],
   },
-  { fault: 'kill -9 of the master, restart', play: masterDies, must: ['own'] },
+  { fault: 'kill -9 of the master, restart', play: masterDies, must: ['mixed', 'own'] },
+  {
+    fault: 'kill -9 of the master in traffic, again and again',
+    play: (stack) => masterDiesInTraffic(stack, sized({ smoke: 1, full: 5 })),
+    must: ['mixed', 'own'],
+  },
   {
     fault: 'writer killed between PutStart and PutEnd',
     play: (stack) => writerDies(stack, sized({ smoke: 8_000, full: 45_000 })),
@@ -69,6 +75,7 @@ const rows: readonly Row[] = [
   { fault: 'put after close()', play: putAfterClose, must: ['own'] },
 ];
 
+const played = rows.filter(({ inSmoke }) => form === 'full' || inSmoke === true);
 const all: readonly StackName[] = form === 'full' ? ['real', 'mixed', 'own'] : ['mixed', 'own'];
 const table: Record<string, string>[] = [];
 
@@ -81,9 +88,9 @@ describe('faults, in the real system and in ours', () => {
     }
   });
 
-  it.each(rows.filter(({ inSmoke }) => form === 'full' || inSmoke === true))(
-    '$fault',
-    async ({ fault, play, must, stacks = all }) => {
+  it.each(played.map((row) => [row.fault, row] as const))(
+    '%s',
+    async (fault, { play, must, stacks = all }) => {
       const seen: Record<string, string> = { fault };
       table.push(seen);
       const misses: string[] = [];
