@@ -3,8 +3,9 @@ import { Processes } from '../e2e/processes.ts';
 import { scenarios as ofDisks } from './disk-scenarios.ts';
 import { playOnBoth } from './master-script.ts';
 import { scenarios as ofObjects } from './object-scenarios.ts';
+import { scenarios as ofTasks } from './task-scenarios.ts';
 
-const scenarios = [...ofObjects, ...ofDisks];
+const scenarios = [...ofObjects, ...ofDisks, ...ofTasks];
 
 describe('the calls of a client, one by one', () => {
   it.each(scenarios.map((scenario) => [scenario.name, scenario] as const))(

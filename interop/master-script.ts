@@ -66,7 +66,7 @@ export class MasterScript {
 
   async call<K extends Name>(name: K, ...args: ArgsOf<MasterProtocol[K]>) {
     const answer = await this.quietly(name, ...args);
-    this.lines.push([`${name}(${shown(args).slice(0, 160)})`, this.#blurred(answer)]);
+    this.lines.push([`${name}(${this.#shown(args).slice(0, 160)})`, this.#blurred(answer)]);
     return answer;
   }
 
@@ -107,7 +107,77 @@ export class MasterScript {
     } catch {
       // Text it is.
     }
-    this.lines.push([`${init.method ?? 'GET'} ${path}`, [response.status, this.#blurred(body)]]);
+    const shownPath = path.replace(/\d{8,20}-\d{8,20}/, (id) => this.#nameOf(id));
+    this.lines.push([
+      `${init.method ?? 'GET'} ${shownPath}`,
+      [response.status, this.#blurred(body)],
+    ]);
+  }
+
+  /** A call that makes a task; gives its id, which stands for itself from here on. */
+  async task<K extends 'CreateCopyTask' | 'CreateMoveTask'>(
+    name: K,
+    ...args: ArgsOf<MasterProtocol[K]>
+  ): Promise<Uuid | null> {
+    const answer = await this.call(name, ...args);
+    return 'ok' in answer ? answer.ok : null;
+  }
+
+  /** Fetches until there are tasks for the client; gives their ids. */
+  async untilTasks(client: Uuid): Promise<Uuid[]> {
+    const hasTasks = (answer: ResultOf<MasterProtocol['FetchTasks']>) =>
+      'ok' in answer && answer.ok.length > 0;
+    const answer = await this.until(hasTasks, 'FetchTasks', client, 16);
+    return 'ok' in answer ? answer.ok.map(({ id }) => id) : [];
+  }
+
+  /** Begins to empty segments; gives the id of the job. */
+  async job(body: object): Promise<string> {
+    const response = await fetch(`${this.master.adminUrl}/api/v1/drain_jobs`, {
+      method: 'POST',
+      body: JSON.stringify(body),
+    });
+    const answer = (await response.json()) as { job_id: string };
+    this.lines.push([`job ${JSON.stringify(body)}`, [response.status, this.#blurred(answer)]]);
+    return answer.job_id;
+  }
+
+  /** Waits until a job has this status, and writes down what is told of it. */
+  async jobState(id: string, status: number): Promise<void> {
+    for (let attempt = 0; attempt < 100; attempt += 1) {
+      const url = `${this.master.adminUrl}/api/v1/drain_jobs/query?job_id=${id}`;
+      const job = (await (await fetch(url)).json()) as { status: number; active_units: number };
+      // Between two looks of the master, a new job has not begun.
+      if (job.status === status || (status === 1 && job.status === 2 && job.active_units > 0)) {
+        this.lines.push(['job', this.#blurred(job)]);
+        return;
+      }
+      await sleep(100);
+    }
+    throw new Error(`${this.master.kind}: job ${id} never had status ${status}`);
+  }
+
+  /** The lines of a text, in order: masters give them in any. */
+  async sortedAdmin(path: string): Promise<void> {
+    const text = await (await fetch(`${this.master.adminUrl}${path}`)).text();
+    this.lines.push([`GET ${path}`, text.split('\n').toSorted()]);
+  }
+
+  /** The details of all segments, in order, and the bytes around them. */
+  async segments(): Promise<void> {
+    const text = await (await fetch(`${this.master.adminUrl}/get_segments_detail`)).text();
+    const { segments, ...rest } = JSON.parse(text) as { segments: { segment_id: string }[] };
+    segments.sort((left, right) => left.segment_id.localeCompare(right.segment_id));
+    this.lines.push(['GET /get_segments_detail', this.#blurred([Object.keys(rest), segments])]);
+  }
+
+  /** Status and kind of content. */
+  async headers(...paths: readonly string[]): Promise<void> {
+    for (const path of paths) {
+      const response = await fetch(`${this.master.adminUrl}${path}`);
+      await response.arrayBuffer();
+      this.lines.push([`HEAD ${path}`, [response.status, response.headers.get('content-type')]]);
+    }
   }
 
   /** Asks quietly until the answer is as wanted, and writes that answer down. */
@@ -119,7 +189,7 @@ export class MasterScript {
     for (let attempt = 0; attempt < 100; attempt += 1) {
       const answer = await this.quietly(name, ...args);
       if (isWanted(answer)) {
-        this.lines.push([`until ${name}(${shown(args)})`, this.#blurred(answer)]);
+        this.lines.push([`until ${name}(${this.#shown(args)})`, this.#blurred(answer)]);
         return answer;
       }
       await sleep(100);
@@ -143,26 +213,39 @@ export class MasterScript {
         if (field === 'buffer_address_')
           return `segment ${Math.floor((value as number) / 2 ** 40)}`;
         if (field === 'id' && typeof value === 'number') return this.#nameOf(value);
+        if (varying.has(field)) return 'some';
+        if (typeof value === 'string' && isRandomId.test(value)) return this.#nameOf(value);
         if (typeof value === 'bigint') return String(value);
         return typeof value === 'string' ? value.replaceAll(this.#directory, '{directory}') : value;
       }),
     );
   }
 
+  #shown(args: readonly unknown[]): string {
+    return JSON.stringify(args, (_, value: unknown) => {
+      if (typeof value === 'string' && isRandomId.test(value)) return this.#nameOf(value);
+      return typeof value === 'bigint' ? String(value) : value;
+    }).slice(1, -1);
+  }
+
   #nameOf(id: unknown): string {
-    const name = this.#ids.get(id) ?? `replica ${this.#ids.size + 1}`;
+    const kind = typeof id === 'number' ? 'replica' : 'id';
+    const name = this.#ids.get(id) ?? `${kind} ${this.#ids.size + 1}`;
     this.#ids.set(id, name);
     return name;
   }
 }
 
+/** What masters make up; ids of the scripts are short. */
+const isRandomId = /^\d{8,20}-\d{8,20}$/;
+const varying = new Set([
+  'createdAtMsEpoch',
+  'lastUpdatedAtMsEpoch',
+  'created_at_ms_epoch',
+  'last_updated_at_ms_epoch',
+]);
+
 interface PutFields extends Partial<ReplicateConfig> {
   readonly tenant?: string;
   readonly writer?: Uuid;
-}
-
-function shown(args: readonly unknown[]): string {
-  return JSON.stringify(args, (_, value: unknown) =>
-    typeof value === 'bigint' ? String(value) : value,
-  ).slice(1, -1);
 }

@@ -20,9 +20,9 @@ export class CallTallies {
   readonly calls = new Map<string, CallTally>();
   readonly batches = new Map<string, BatchTally>();
 
-  /** A handler that does what `handler` does and is counted as `name`. */
+  /** A handler that does what `handler` does and is counted as `name`, perhaps beside others. */
   counted<A, R extends Outcome>(name: string, handler: (args: A) => R): (args: A) => R {
-    const tally = { requests: 0, failures: 0 };
+    const tally = this.calls.get(name) ?? { requests: 0, failures: 0 };
     this.calls.set(name, tally);
     return (args) => {
       tally.requests += 1;
@@ -36,20 +36,43 @@ export class CallTallies {
     name: string,
     handler: (args: A) => R,
   ): (args: A) => R {
-    const tally = { requests: 0, failures: 0, partialSuccesses: 0, items: 0, failedItems: 0 };
-    this.batches.set(name, tally);
+    const tally = this.#batch(name);
     return (args) => {
       const results = handler(args);
       let failedCount = 0;
       for (const result of results) if ('error' in result) failedCount += 1;
-      tally.requests += 1;
-      tally.items += results.length;
-      tally.failedItems += failedCount;
-      if (failedCount > 0) {
-        if (failedCount === results.length) tally.failures += 1;
-        else tally.partialSuccesses += 1;
-      }
+      count(tally, results.length, failedCount);
       return results;
     };
   }
+
+  /** A batch of `sizeOf(args)` items that is answered with the list of those that succeeded. */
+  countedSelection<A, R extends Expected<readonly unknown[]>>(
+    name: string,
+    sizeOf: (args: A) => number,
+    handler: (args: A) => R,
+  ): (args: A) => R {
+    const tally = this.#batch(name);
+    return (args) => {
+      const result = handler(args);
+      const size = sizeOf(args);
+      count(tally, size, size - ('ok' in result ? result.ok.length : 0));
+      return result;
+    };
+  }
+
+  #batch(name: string): BatchTally {
+    const tally = { requests: 0, failures: 0, partialSuccesses: 0, items: 0, failedItems: 0 };
+    this.batches.set(name, tally);
+    return tally;
+  }
+}
+
+function count(tally: BatchTally, itemCount: number, failedCount: number): void {
+  tally.requests += 1;
+  tally.items += itemCount;
+  tally.failedItems += failedCount;
+  if (failedCount === 0) return;
+  if (failedCount === itemCount) tally.failures += 1;
+  else tally.partialSuccesses += 1;
 }

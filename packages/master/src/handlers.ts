@@ -11,6 +11,7 @@ import {
 } from '@tsukimi/wire';
 import type { CallTallies } from './call-tallies.ts';
 import type { MasterCore } from './core/master-core.ts';
+import { taskHandlers } from './task-handlers.ts';
 
 /** What a client must find here to work with us; unchanged in all releases so far. */
 const serviceVersion = '2.0.0';
@@ -33,7 +34,7 @@ export interface HandlerPorts {
 
 /**
  * All calls of the master. Tenants are one: their names are ignored, as Mooncake does without
- * `--enable_multi_tenants`. Disk tiers, tasks, copies and moves are answered as not supported.
+ * `--enable_multi_tenants`.
  */
 export function masterHandlers(ports: HandlerPorts): Handlers<MasterProtocol> {
   return {
@@ -43,6 +44,7 @@ export function masterHandlers(ports: HandlerPorts): Handlers<MasterProtocol> {
     ...removeHandlers(ports),
     ...segmentHandlers(ports),
     ...localDiskHandlers(ports),
+    ...taskHandlers(ports.core, ports.tallies),
   };
 }
 
@@ -145,9 +147,11 @@ function removeHandlers({ core, tallies }: HandlerPorts) {
       core.removeMatching(pattern, force, tenant),
     ),
     RemoveAll: (args) => removeAll(args).ok,
-    BatchReplicaClear: ([keys, client, segmentName]) => ({
-      ok: core.clearReplicas(keys, client, segmentName),
-    }),
+    BatchReplicaClear: tallies.countedSelection(
+      'replica_clear',
+      ([keys]) => keys.length,
+      ([keys, client, segmentName]) => ({ ok: core.clearReplicas(keys, client, segmentName) }),
+    ),
   } satisfies Partial<Handlers<MasterProtocol>>;
 }
 
@@ -157,7 +161,6 @@ function segmentHandlers(ports: HandlerPorts) {
     ServiceReady: () => ({ ok: serviceVersion }),
     GetFsdir: () => ({ ok: storage.fsdir }),
     GetStorageConfig: () => ({ ok: storage }),
-    FetchTasks: tallies.counted('fetch_tasks', () => ({ ok: [] })),
     GetAllNoFSegments: () => ({ ok: [] }),
     GetNoFSegmentsByName: () => ({ error: ErrorCode.SEGMENT_NOT_FOUND }),
     Ping: tallies.counted('ping', ([client]) => ({
@@ -179,12 +182,16 @@ function segmentHandlers(ports: HandlerPorts) {
     },
     QuerySegmentStatus: ([name]) => core.segmentStatus(name),
     QuerySegmentStatusById: ([id]) => core.segmentStatusById(id),
-    BatchQueryIp: ([clients]) => ({
-      ok: clients.flatMap((client) => {
-        const endpoints = core.endpointsOf(client);
-        return endpoints === null ? [] : [[client, hostsOf(endpoints)] as const];
+    BatchQueryIp: tallies.countedSelection(
+      'query_ip',
+      ([clients]) => clients.length,
+      ([clients]) => ({
+        ok: clients.flatMap((client) => {
+          const endpoints = core.endpointsOf(client);
+          return endpoints === null ? [] : [[client, hostsOf(endpoints)] as const];
+        }),
       }),
-    }),
+    ),
   } satisfies Partial<Handlers<MasterProtocol>>;
 }
 
@@ -227,8 +234,6 @@ function hostsOf(endpoints: readonly string[]): string[] {
   return [...new Set(endpoints.map((endpoint) => endpoint.replace(/:\d+$/, '')))];
 }
 
-const unsupported = () => ({ error: ErrorCode.NOT_SUPPORTED });
-
 /** The published master was built without storage targets over fabrics, and says so. */
 const unavailable = () => ({ error: ErrorCode.UNAVAILABLE_IN_CURRENT_MODE });
 
@@ -236,17 +241,4 @@ const unsupportedHandlers = {
   MountNoFSegment: unavailable,
   ReMountNoFSegment: unavailable,
   UnmountNoFSegment: unavailable,
-  CopyStart: unsupported,
-  CopyEnd: unsupported,
-  CopyRevoke: unsupported,
-  DynamicReplicaCopyStart: unsupported,
-  DynamicReplicaCopyEnd: unsupported,
-  DynamicReplicaCopyRevoke: unsupported,
-  MoveStart: unsupported,
-  MoveEnd: unsupported,
-  MoveRevoke: unsupported,
-  CreateCopyTask: unsupported,
-  CreateMoveTask: unsupported,
-  QueryTask: unsupported,
-  MarkTaskToComplete: unsupported,
 } satisfies Partial<Handlers<MasterProtocol>>;

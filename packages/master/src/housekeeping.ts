@@ -10,8 +10,9 @@ import type { MasterCore } from './core/master-core.ts';
 
 const sweepPeriodMs = 1_000;
 const evictionPeriodMs = 10;
+const drainPeriodMs = 500;
 
-/** Drives the core's time: sweeps once a second, evicts only while there is something to evict. */
+/** Drives the core's time: sweeps once a second, drains twice, evicts while there is something to evict. */
 export class Housekeeping implements Service {
   readonly name = 'master housekeeping';
   readonly #core: MasterCore;
@@ -22,6 +23,7 @@ export class Housekeeping implements Service {
   readonly #gracePeriods = new Set<Scheduled>();
   #sweeping: Scheduled | null = null;
   #evicting: Scheduled | null = null;
+  #draining: Scheduled | null = null;
   #isRunning = false;
 
   /** `engineLost` hears of the transfer engines whose client has fallen silent. */
@@ -40,6 +42,9 @@ export class Housekeeping implements Service {
   start(): Promise<void> {
     this.#isRunning = true;
     this.#sweeping = every(this.#clock, sweepPeriodMs, () => this.#guarded(() => this.#sweep()));
+    this.#draining = every(this.#clock, drainPeriodMs, () =>
+      this.#guarded(() => this.#core.drains.step()),
+    );
     return Promise.resolve();
   }
 
@@ -50,6 +55,7 @@ export class Housekeeping implements Service {
   stop(): Promise<void> {
     this.#isRunning = false;
     this.#sweeping?.cancel();
+    this.#draining?.cancel();
     this.#evicting?.cancel();
     this.#evicting = null;
     for (const scheduled of this.#gracePeriods) scheduled.cancel();

@@ -7,6 +7,7 @@ import { storageOptions } from './storage-options.ts';
 const { port, count, ratio, flag } = optionTypes;
 const host = z.string().min(1);
 const seconds = z.coerce.number().positive();
+const secondsOrNever = z.coerce.number().nonnegative();
 
 const unitMs: Readonly<Record<string, number>> = { '': 1, ms: 1, s: 1e3, m: 6e4, h: 3.6e6 };
 
@@ -81,10 +82,7 @@ const activeOptions = {
     aliases: ['client_active_ttl_sec', 'client_live_ttl_sec'],
   },
   clientSuspicionTtlSec: {
-    schema: z.coerce
-      .number()
-      .nonnegative()
-      .default(defaultCoreOptions.clientSuspicionTtlMs / 1e3),
+    schema: secondsOrNever.default(defaultCoreOptions.clientSuspicionTtlMs / 1e3),
     doc: 'Seconds for which a silent client is suspected before its segments are unmounted.',
   },
   putStartDiscardTimeoutSec: {
@@ -152,6 +150,30 @@ const activeOptions = {
       .default(defaultCoreOptions.remountRestMs / 1e3),
     doc: 'Seconds in which nothing is put into a segment that comes back and is unknown here: somebody may still be at what another master had put there.',
   },
+  maxTotalPendingTasks: {
+    schema: count.default(defaultCoreOptions.taskPendingCountMax),
+    doc: 'Tasks that wait for their clients at most; one more is refused.',
+  },
+  maxTotalProcessingTasks: {
+    schema: count.default(defaultCoreOptions.taskProcessingCountMax),
+    doc: 'Tasks that clients are at, at most; more are not handed out meanwhile.',
+  },
+  maxTotalFinishedTasks: {
+    schema: count.default(defaultCoreOptions.taskFinishedCountMax),
+    doc: 'Of the tasks that ended, so many can still be asked for.',
+  },
+  pendingTaskTimeoutSec: {
+    schema: secondsOrNever.default(defaultCoreOptions.taskPendingTimeoutMs / 1e3),
+    doc: 'Seconds for which a task waits for its client; 0: for ever.',
+  },
+  processingTaskTimeoutSec: {
+    schema: secondsOrNever.default(defaultCoreOptions.taskProcessingTimeoutMs / 1e3),
+    doc: 'Seconds that a client may take for a task; 0: any time.',
+  },
+  maxRetryAttempts: {
+    schema: z.coerce.number().int().nonnegative().default(defaultCoreOptions.taskRetryCountMax),
+    doc: 'How often a client tries a task; the client is told so.',
+  },
   objectCountMax: {
     schema: count.default(defaultCoreOptions.objectCountMax),
     doc: 'Objects at most; the next put evicts.',
@@ -187,9 +209,7 @@ const withoutEffect = {
     oplog_poll_interval_ms oplog_batch_max_entries batch_oplog_retry_timeout_sec
     dynamic_replication_mode dynamic_replication_heat_window_seconds
     dynamic_replication_admission_qps_threshold dynamic_replication_max_memory_replicas
-    tenant_quota_connector_type tenant_quota_connector_uri max_total_finished_tasks
-    max_total_pending_tasks max_total_processing_tasks pending_task_timeout_sec
-    processing_task_timeout_sec max_retry_attempts cxl_path cxl_size snapshot_interval_seconds
+    tenant_quota_connector_type tenant_quota_connector_uri         cxl_path cxl_size snapshot_interval_seconds
     snapshot_child_timeout_seconds snapshot_retention_count snapshot_backup_dir
     snapshot_object_store_type snapshot_payload_store_type snapshot_payload_backend_type
     snapshot_catalog_store_type snapshot_catalog_backend_type snapshot_catalog_store_connstring

@@ -104,12 +104,6 @@ describe('the master over its sockets', () => {
     expect(refused).toEqual(keys.map(() => ({ error: ErrorCode.INVALID_PARAMS })));
   });
 
-  it('says of what it lacks that it is not supported, in the shape of each call', async () => {
-    const unsupported = { error: ErrorCode.NOT_SUPPORTED };
-    expect(await client.call('CopyEnd', [writer, 'k', 'default'])).toEqual(unsupported);
-    expect(await client.call('FetchTasks', [writer, 16])).toEqual({ ok: [] });
-  });
-
   it('suspects a client when its connection ends or others report it, until it pings', async () => {
     const { port } = master.rpc;
     const dial = () =>

@@ -1,7 +1,8 @@
 import type { AllocationStrategy } from './segment-table.ts';
+import type { TaskLimits } from './task-table.ts';
 
 /** What the rules of the master depend on. */
-export interface CoreOptions {
+export interface CoreOptions extends TaskLimits {
   readonly leaseTtlMs: number;
   readonly clientTtlMs: number;
   /** How much longer a silent client is suspected before it is gone. */
@@ -55,6 +56,8 @@ export interface CoreOptions {
   readonly promotionQueueLimit: number;
   /** So many are told to a client at once. */
   readonly promotionMaxPerHeartbeat: number;
+  /** How often a client tries a task; it is told so. */
+  readonly taskRetryCountMax: number;
 }
 
 export const defaultCoreOptions: CoreOptions = {
@@ -87,4 +90,10 @@ export const defaultCoreOptions: CoreOptions = {
   promotionAdmissionThreshold: 2,
   promotionQueueLimit: 50_000,
   promotionMaxPerHeartbeat: 1,
+  taskPendingCountMax: 10_000,
+  taskProcessingCountMax: 10_000,
+  taskFinishedCountMax: 10_000,
+  taskPendingTimeoutMs: 300_000,
+  taskProcessingTimeoutMs: 300_000,
+  taskRetryCountMax: 10,
 };

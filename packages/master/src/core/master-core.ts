@@ -13,19 +13,23 @@ import type { ChangeLog, CoreImage } from './change-log.ts';
 import { type Client, ClientTable } from './client-table.ts';
 import type { CoreOptions } from './core-options.ts';
 import { Counters } from './counters.ts';
+import { DrainJobs } from './drain-jobs.ts';
 import { Evictor } from './evictor.ts';
 import { LocalDiskCalls } from './local-disk-calls.ts';
 import { type LocalDisk, LocalDiskTable } from './local-disk-table.ts';
 import { ObjectReader } from './object-reader.ts';
+import { ObjectRemover } from './object-remover.ts';
 import { ObjectTable } from './object-table.ts';
 import { ObjectWriter } from './object-writer.ts';
 import { Offloader } from './offloader.ts';
 import { Promoter } from './promoter.ts';
+import { Replicator } from './replicator.ts';
 import { imageOfTables, restore } from './restore.ts';
 import { type ExpiredClient, SegmentRules } from './segment-rules.ts';
 import { SegmentTable } from './segment-table.ts';
 import { type SegmentView, viewOf } from './segment-view.ts';
 import type { StoredObject } from './stored-object.ts';
+import { TaskRules } from './task-rules.ts';
 import { defaultTenant } from './tenant-table.ts';
 import type { BatchPlace } from './write-rules.ts';
 
@@ -61,6 +65,9 @@ export class MasterCore {
   readonly counters = new Counters();
   /** What clients say and ask about their own disks. */
   readonly localDisks: LocalDiskCalls;
+  readonly replication: Replicator;
+  readonly tasks: TaskRules;
+  readonly drains: DrainJobs;
   readonly #options: MasterCoreOptions;
   readonly #clock: Clock;
   readonly #clients: ClientTable;
@@ -73,6 +80,7 @@ export class MasterCore {
   readonly #promoter: Promoter;
   readonly #evictor: Evictor;
   readonly #writer: ObjectWriter;
+  readonly #remover: ObjectRemover;
   readonly #segmentRules: SegmentRules;
 
   constructor(options: MasterCoreOptions) {
@@ -115,6 +123,15 @@ export class MasterCore {
       this.#promoter,
     );
     this.#segmentRules = new SegmentRules(options, this.#clients, this.#segments, this.#objects);
+    this.#remover = new ObjectRemover(this.#objects);
+    this.replication = new Replicator(
+      options.clock,
+      options.putReleaseTimeoutMs,
+      this.#segments,
+      this.#objects,
+    );
+    this.tasks = new TaskRules(options, this.#segments, this.#objects);
+    this.drains = new DrainJobs(options, this.#segments, this.tasks);
     this.#writer = new ObjectWriter(options, {
       mounts: this.#segmentRules,
       absent: this.#absent,
@@ -274,36 +291,30 @@ export class MasterCore {
   }
 
   remove(key: string, force: boolean, tenant = defaultTenant): Expected<undefined> {
-    const object = this.#objects.get(key, tenant);
-    if (object === undefined) return failed('OBJECT_NOT_FOUND');
-    const refusal = this.#refusalToRemove(object, force, this.#clock.monotonicMs());
-    if (refusal !== null) return failed(refusal);
-    this.#objects.erase(object);
-    return done;
+    return this.#remover.remove(key, force, tenant, this.#clock.monotonicMs());
   }
 
   removeMatching(pattern: string, force: boolean, tenant = defaultTenant): Expected<number> {
     const objects = this.#matching(pattern, tenant);
     if (objects === null) return failed('INVALID_PARAMS');
-    return { ok: this.#removeWhereAllowed(objects, force) };
+    return { ok: this.#remover.removeWhereAllowed(objects, force, this.#clock.monotonicMs()) };
   }
 
   /** Of one tenant, or of all; clients empty their disks when they next ask. */
   removeAll(force: boolean, tenant: string | null = null): number {
+    const nowMs = this.#clock.monotonicMs();
     if (tenant === null) {
       this.localDisks.requestRemoveAll();
-      return this.#removeWhereAllowed([...this.#objects.all()], force);
+      return this.#remover.removeWhereAllowed([...this.#objects.all()], force, nowMs);
     }
     const disks = new Set<LocalDisk>();
-    const count = this.#removeWhereAllowed([...this.#objects.ofTenant(tenant)], force, disks);
+    const objects = [...this.#objects.ofTenant(tenant)];
+    const count = this.#remover.removeWhereAllowed(objects, force, nowMs, disks);
     this.localDisks.requestRemoveAll(disks);
     return count;
   }
 
-  /**
-   * Clears objects that `writer` wrote and nobody leases: all their copies, or those in segments of a
-   * name. Gives the keys that were cleared; others are skipped silently.
-   */
+  /** Gives the keys that were cleared. */
   clearReplicas(
     keys: readonly string[],
     writer: Uuid,
@@ -311,20 +322,7 @@ export class MasterCore {
     tenant = defaultTenant,
   ): string[] {
     const nowMs = this.#clock.monotonicMs();
-    return keys.filter((key) => {
-      const object = this.#objects.get(key, tenant);
-      if (object === undefined || object.writer !== writer) return false;
-      if (this.#refusalToRemove(object, false, nowMs) !== null) return false;
-      if (segmentName === '') {
-        this.#objects.erase(object);
-        return true;
-      }
-      const cleared = object.replicas.filter(
-        (replica) => replica.kind === 'memory' && replica.segment.descriptor.name === segmentName,
-      );
-      this.#objects.drop(object, cleared, nowMs);
-      return cleared.length > 0;
-    });
+    return this.#remover.clearReplicas(keys, writer, segmentName, tenant, nowMs);
   }
 
   mountSegment(segment: Segment, clientId: Uuid): Expected<undefined> {
@@ -392,6 +390,11 @@ export class MasterCore {
     return this.#objects.keys(tenant);
   }
 
+  /** Those of objects that can be read. */
+  *readableKeys(): IterableIterator<string> {
+    for (const object of this.#objects.all()) if (this.#reader.isReadable(object)) yield object.key;
+  }
+
   segments(): SegmentView[] {
     return [...this.#segments.all()].map(viewOf);
   }
@@ -413,6 +416,8 @@ export class MasterCore {
     this.#offloader.expire(nowMs);
     this.#promoter.expire(nowMs);
     this.#promoter.retry(nowMs);
+    this.replication.sweep(dead);
+    this.tasks.sweep(dead);
     this.counters.released += this.#objects.releaseDue(nowMs);
     this.#segments.endRests(nowMs);
     const unmountedSegmentCount = this.#segmentRules.unmountDue(nowMs);
@@ -438,6 +443,7 @@ export class MasterCore {
     this.#objects.checkInvariants(this.#clock.monotonicMs());
     this.#offloader.checkInvariants();
     this.#promoter.checkInvariants();
+    this.tasks.checkInvariants();
     assert(this.#objects.count <= this.#options.objectCountMax, 'objects are not too many');
     assert(this.#segments.count <= this.#options.segmentCountMax, 'segments are not too many');
   }
@@ -455,30 +461,5 @@ export class MasterCore {
     return keys
       .map((key) => this.#objects.get(key, tenant))
       .filter((object) => object !== undefined);
-  }
-
-  /** Gives how many went; `disks` gathers where else they lay. */
-  #removeWhereAllowed(
-    objects: readonly StoredObject[],
-    force: boolean,
-    disks?: Set<LocalDisk>,
-  ): number {
-    const nowMs = this.#clock.monotonicMs();
-    let count = 0;
-    for (const object of objects) {
-      if (this.#refusalToRemove(object, force, nowMs) !== null) continue;
-      for (const replica of object.replicas) {
-        if (replica.kind === 'localDisk') disks?.add(replica.disk);
-      }
-      this.#objects.erase(object);
-      count += 1;
-    }
-    return count;
-  }
-
-  #refusalToRemove(object: StoredObject, force: boolean, nowMs: number) {
-    if (!force && object.isLeased(nowMs)) return 'OBJECT_HAS_LEASE';
-    const isComplete = object.replicas.every((replica) => replica.isComplete);
-    return isComplete ? null : 'REPLICA_IS_NOT_READY';
   }
 }

@@ -272,12 +272,22 @@ export class ObjectTable {
     this.#settle(object, nowMs);
   }
 
+  /** Removes some replicas; their bytes stay as they are until `dueMs`. */
+  dropLater(
+    object: StoredObject,
+    replicas: readonly Replica[],
+    dueMs: number,
+    nowMs: number,
+  ): void {
+    object.replicas = object.replicas.filter((replica) => !replicas.includes(replica));
+    for (const replica of replicas) this.#putAside(replica, dueMs);
+    this.#settle(object, nowMs);
+  }
+
   /** What is left of a write is given up: bytes that its writer may touch stay until `dueMs`. */
   abandonWrite(object: StoredObject, dueMs: number, nowMs: number): void {
     const begun = object.replicas.filter(({ isComplete }) => !isComplete);
-    object.replicas = object.replicas.filter(({ isComplete }) => isComplete);
-    for (const replica of begun) this.#putAside(replica, dueMs);
-    this.#settle(object, nowMs);
+    this.dropLater(object, begun, dueMs, nowMs);
   }
 
   /** A replica is gone with what held it. An object without replicas is gone too. */

@@ -113,6 +113,7 @@ export class ObjectWriter {
       this.#counters.takenOver += 1;
       this.#objects.abandonWrite(present, nowMs + this.#options.putReleaseTimeoutMs, nowMs);
     }
+    if (present.replication !== null) return failed('OBJECT_HAS_REPLICATION_TASK');
     if (isBusy(present)) return failed('OBJECT_REPLICA_BUSY');
     if (this.#objects.isUnfinished(present) || present.byteCount !== byteCount) {
       return this.#start(writer, key, byteCount, kept, tenant, present, nowMs);
@@ -198,7 +199,7 @@ export class ObjectWriter {
   /** A key whose writer is gone or has had its time, or whose object nobody can reach now. */
   #mayBeTakenOver(object: StoredObject, nowMs: number): boolean {
     if (!this.#objects.isUnfinished(object)) {
-      return !this.#reader.isReadable(object) && !isBusy(object);
+      return !this.#reader.isReadable(object) && !isBusy(object) && object.replication === null;
     }
     return (
       this.#absent.has(object.writer) ||

@@ -8,6 +8,12 @@ import type { MemoryReplica } from './replica.ts';
 export const allocationStrategies = ['random', 'free_ratio_first', 'local_first'] as const;
 export type AllocationStrategy = (typeof allocationStrategies)[number];
 
+/** Taking objects, being emptied before it goes, or empty for that. */
+type OpenStatus =
+  | typeof SegmentStatus.OK
+  | typeof SegmentStatus.DRAINING
+  | typeof SegmentStatus.DRAINED;
+
 /** A client's memory that holds objects. Due when it is being unmounted gracefully. */
 export interface MountedSegment extends Due {
   /** Given to each mount once, counted from 1. */
@@ -15,7 +21,7 @@ export interface MountedSegment extends Due {
   readonly descriptor: Segment;
   readonly owner: Uuid;
   readonly allocator: OffsetAllocator<MemoryReplica>;
-  status: typeof SegmentStatus.OK | typeof SegmentStatus.GRACEFULLY_UNMOUNTING;
+  status: OpenStatus | typeof SegmentStatus.GRACEFULLY_UNMOUNTING;
   /** Whether its client is to be heard first: until then nobody is sent there. */
   isAway: boolean;
   /** Whether its client may be dead: nobody is sent there meanwhile. */
@@ -143,6 +149,13 @@ export class SegmentTable {
     this.#readersChanged(segment);
   }
 
+  /** A segment that is being unmounted stays what it is. */
+  mark(segment: MountedSegment, status: OpenStatus): void {
+    if (segment.status === SegmentStatus.GRACEFULLY_UNMOUNTING) return;
+    segment.status = status;
+    this.#openChanged();
+  }
+
   /** Takes no new objects until `dueMs`. */
   restUntil(segment: MountedSegment, dueMs: number): void {
     segment.rest = { segment, dueMs, heapIndex: -1 };
@@ -238,6 +251,21 @@ export class SegmentTable {
     return replicas;
   }
 
+  /** Whether a segment of this name takes new objects. */
+  isOpen(name: string): boolean {
+    return this.named(name).some(isOpen);
+  }
+
+  /** A replica in a segment of this name; null where space lacks. */
+  allocateIn(name: string, byteCount: number): MemoryReplica | null {
+    const replicas: MemoryReplica[] = [];
+    this.#visit += 1;
+    for (const segment of this.named(name)) {
+      if (replicas.length === 0 && isOpen(segment)) this.#tryIn(segment, byteCount, replicas);
+    }
+    return replicas[0] ?? null;
+  }
+
   /** Replicas of all kinds are numbered in one row. */
   nextReplicaId(): number {
     return this.#nextReplicaId++;
@@ -268,8 +296,10 @@ export class SegmentTable {
       if (isOpen(segment)) openCount += 1;
       if (segment.isAway) awayCount += 1;
       if (segment.isSuspect) suspectCount += 1;
-      if (segment.status !== SegmentStatus.OK)
-        assert(segment.heapIndex !== -1, 'a closed segment is going to be unmounted');
+      assert(
+        (segment.status === SegmentStatus.GRACEFULLY_UNMOUNTING) === (segment.heapIndex !== -1),
+        'a closed segment is going to be unmounted',
+      );
       assert(this.named(segment.descriptor.name).includes(segment), 'a segment has its name');
     }
     this.#unmounting.checkInvariants();
@@ -338,7 +368,12 @@ export class SegmentTable {
 }
 
 function imageOfMount({ number, descriptor, owner, status }: MountedSegment): MountImage {
-  return { number, segment: descriptor, owner, isClosing: status !== SegmentStatus.OK };
+  return {
+    number,
+    segment: descriptor,
+    owner,
+    isClosing: status === SegmentStatus.GRACEFULLY_UNMOUNTING,
+  };
 }
 
 /** Whether it takes new objects. */

@@ -2,6 +2,7 @@ import type { GetReplicaListResponse, Uuid } from '@tsukimi/wire';
 import type { Due } from './due-heap.ts';
 import type { ObjectList } from './object-list.ts';
 import type { Replica } from './replica.ts';
+import type { Replication } from './replicator.ts';
 import type { Tenant } from './tenant-table.ts';
 
 /** Objects that belong together: a lease on one is a lease on all, and they are evicted together. */
@@ -45,6 +46,8 @@ export class StoredObject {
   replicas: Replica[];
   checksum: bigint | null = null;
   trailing: TrailingWrite | null = null;
+  /** The copy or move that is under way. */
+  replication: Replication | null = null;
   /** Where complete copies lie, as `heldBy` says; kept by the table, which counts by it. */
   held = 0;
 

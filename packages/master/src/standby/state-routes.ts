@@ -2,6 +2,8 @@ import { ErrorCode } from '@tsukimi/wire';
 import { Hono } from 'hono';
 import { type Role, roleName } from './role.ts';
 
+const utf8Text = { 'content-type': 'text/plain; charset=utf-8' };
+
 /** What a master says of its role, with the paths and bodies of Mooncake's. */
 export function stateRoutes(app: Hono, role: () => Role): void {
   app.get('/health', (context) => {
@@ -15,8 +17,8 @@ export function stateRoutes(app: Hono, role: () => Role): void {
       view_version: leader?.version ?? null,
     });
   });
-  app.get('/role', (context) => context.text(roleName(role())));
-  app.get('/ha_status', (context) => context.text(role().state));
+  app.get('/role', (context) => context.body(roleName(role()), 200, utf8Text));
+  app.get('/ha_status', (context) => context.body(role().state, 200, utf8Text));
   app.get('/leader', (context) => {
     const { leader } = role();
     return context.json({
