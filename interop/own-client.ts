@@ -19,11 +19,13 @@ export interface OwnClientOptions {
   readonly segmentByteCount: number;
   readonly shared?: boolean;
   readonly checksums?: boolean;
+  readonly tenantId?: string;
 }
 
 /** A store client of ours in this process, once the master serves it. */
 export async function startOwnClient(options: OwnClientOptions): Promise<OwnClient> {
   const { name, segmentByteCount, shared = false, checksums = false } = options;
+  const { tenantId = 'default' } = options;
   const common = { clock: new SystemClock(), random: new SystemRandom(), logger: silentLogger };
   const metadataAddress = parseMetadataAddress(options.metadata, {});
   const metadata =
@@ -43,6 +45,7 @@ export async function startOwnClient(options: OwnClientOptions): Promise<OwnClie
     localHostname: name,
     segment: segmentByteCount === 0 ? null : { byteCount: segmentByteCount, shared },
     checksums,
+    tenantId,
     // A busy machine must not make a test fail.
     timeouts: { lookupMs: 10_000, transferMs: 60_000, controlMs: 10_000 },
   });

@@ -1,8 +1,20 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { SystemClock, SystemRandom } from '@tsukimi/base';
 import { eventually } from '@tsukimi/base/testing';
+import { RpcClient } from '@tsukimi/rpc';
 import type { Outcome } from '@tsukimi/store';
 import { allocateMemory } from '@tsukimi/transfer';
-import { ErrorCode, errorName, ObjectDataType, type Uuid } from '@tsukimi/wire';
+import {
+  ErrorCode,
+  errorName,
+  type MasterProtocol,
+  makeUuid,
+  masterProtocol,
+  ObjectDataType,
+  type Uuid,
+} from '@tsukimi/wire';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Processes } from '../e2e/processes.ts';
 import { type Master, startRealMaster } from './masters.ts';
@@ -13,6 +25,7 @@ import { installWheel } from './wheel.ts';
 /** Long enough for a read of 64 MiB on a busy machine, short enough to be waited out. */
 const leaseMs = 3_000;
 const segmentByteCount = 512 * 2 ** 20;
+const pendingTaskCountMax = 8;
 
 /** The name of the error, or what came of it. */
 function nameOf(outcome: Outcome<unknown>): unknown {
@@ -24,13 +37,62 @@ function valueOf<T>(outcome: Outcome<T>): T {
   return outcome.ok;
 }
 
+/** Another client of the master, which may break off in the middle of anything. */
+function rawClient({ port }: Master): RpcClient<MasterProtocol> & Disposable {
+  const address = { host: '127.0.0.1', port };
+  const client = new RpcClient({ address, protocol: masterProtocol, clock: new SystemClock() });
+  return Object.assign(client, { [Symbol.dispose]: () => client.close() });
+}
+
+describe('Our store client and the real master that keeps tenants apart', () => {
+  it('speaks for one tenant', async () => {
+    await using processes = new Processes();
+    const policy = join(processes.directory, 'tenants.yaml');
+    writeFileSync(policy, 'version: 1\ntenants: []\n');
+    const master = await startRealMaster(processes, {
+      flags: ['--enable_multi_tenants=true', `--tenant_quota_connector_uri=${policy}`],
+    });
+    const place = { metadata: master.metadata, master: master.address };
+    const lent = { segmentByteCount: 16 * 2 ** 20 };
+    await using lender = await startOwnClient({ ...place, ...lent, name: '127.0.0.1:17151' });
+    const quota = (tenant: string, bytes: number) =>
+      fetch(`${master.adminUrl}/api/v1/tenant_quotas?tenant_id=${tenant}`, {
+        method: 'PUT',
+        body: JSON.stringify({ requested_quota_bytes: bytes }),
+      });
+    for (const tenant of ['one', 'two']) expect((await quota(tenant, 100_000)).status).toBe(200);
+    const joinAs = (tenantId: string, port: number) =>
+      startOwnClient({ ...place, name: `127.0.0.1:${port}`, segmentByteCount: 0, tenantId });
+    await using one = await joinAs('one', 17_152);
+    await using two = await joinAs('two', 17_153);
+    await using nobody = await joinAs('nobody', 17_154);
+    await using malformed = await joinAs('_bad', 17_155);
+    const put = async ({ store }: OwnClient, key: string, fill: number) =>
+      nameOf(
+        await store.objects.put(key, Buffer.alloc(60_000, fill), { config: { withHardPin: true } }),
+      );
+    expect(await put(one, 'k', 1)).toBe('stored');
+    expect(await put(two, 'k', 2)).toBe('stored');
+    expect(valueOf(await one.store.objects.get('k'))[0]).toBe(1);
+    expect(valueOf(await two.store.objects.get('k'))[0]).toBe(2);
+    expect(await put(one, 'l', 1)).toBe('TENANT_QUOTA_EXCEEDED');
+    for (const stranger of [nobody, malformed, lender]) {
+      expect(await put(stranger, 'k', 3)).toBe('TENANT_NOT_REGISTERED');
+      const read = nameOf(await stranger.store.objects.get('k'));
+      expect(read).toBe(stranger === malformed ? 'INVALID_PARAMS' : 'OBJECT_NOT_FOUND');
+    }
+    expect(await one.store.objects.removeAll({ force: true })).toEqual({ ok: 1 });
+    expect(await two.store.objects.exist('k')).toEqual({ ok: true });
+  });
+});
+
 describe('Our store client and the real master', () => {
   let processes: Processes;
   let master: Master;
   let first: OwnClient;
   let second: OwnClient;
   let borrower: OwnClient;
-  const join = (name: string, lent: number, more: object = {}) =>
+  const joining = (name: string, lent: number, more: object = {}) =>
     startOwnClient({
       name,
       metadata: master.metadata,
@@ -41,10 +103,15 @@ describe('Our store client and the real master', () => {
 
   beforeAll(async () => {
     processes = new Processes();
-    master = await startRealMaster(processes, { flags: [`--default_kv_lease_ttl=${leaseMs}`] });
-    first = await join('127.0.0.1:17101', segmentByteCount);
-    second = await join('127.0.0.1:17102', segmentByteCount);
-    borrower = await join('127.0.0.1:17103', 0);
+    master = await startRealMaster(processes, {
+      flags: [
+        `--default_kv_lease_ttl=${leaseMs}`,
+        `--max_total_pending_tasks=${pendingTaskCountMax}`,
+      ],
+    });
+    first = await joining('127.0.0.1:17101', segmentByteCount);
+    second = await joining('127.0.0.1:17102', segmentByteCount);
+    borrower = await joining('127.0.0.1:17103', 0);
   });
   afterAll(async () => {
     for (const client of [borrower, second, first]) await client[Symbol.asyncDispose]();
@@ -256,7 +323,7 @@ describe('Our store client and the real master', () => {
 
   it('writes checksums when asked to, and checks them always', async () => {
     await clear();
-    await using summing = await join('127.0.0.1:17104', 64 * 2 ** 20, { checksums: true });
+    await using summing = await joining('127.0.0.1:17104', 64 * 2 ** 20, { checksums: true });
     const bytes = patternBytes(9, 1_000_003);
     const config = { preferredSegments: [summing.store.hostname] };
     for (const key of ['summed', 'broken']) {
@@ -284,7 +351,7 @@ describe('Our store client and the real master', () => {
 
   it('agrees with the wheel on checksums, both ways', async () => {
     await clear();
-    await using summing = await join('127.0.0.1:17109', 0, { checksums: true });
+    await using summing = await joining('127.0.0.1:17109', 0, { checksums: true });
     const python = new PythonClient(processes, installWheel(), { MOONCAKE_STORE_CHECKSUM: '1' });
     const code = await python.setup({
       name: '127.0.0.1:17110',
@@ -341,9 +408,36 @@ describe('Our store client and the real master', () => {
     expect(nameOf(await tasks.query('1-2' as Uuid))).toBe('TASK_NOT_FOUND');
   });
 
+  it('keeps off what is being copied', async () => {
+    await clear();
+    const { objects, tasks } = borrower.store;
+    const from = first.store.hostname;
+    const to = second.store.hostname;
+    const value = Buffer.from('value');
+    await objects.put('k', value, { config: { preferredSegments: [from] } });
+    using copier = rawClient(master);
+    const object = [makeUuid(new SystemRandom()), 'k', 'default'] as const;
+    const start = await copier.call('CopyStart', [...object, from, [to]]);
+    expect(nameOf(await objects.remove('k'))).toBe('REPLICA_IS_NOT_READY');
+    expect(nameOf(await objects.upsert('k', value))).toBe('OBJECT_HAS_REPLICATION_TASK');
+    expect(nameOf(start)).toMatchObject({ targets: [{ status: 2 }] });
+    expect(nameOf(await copier.call('CopyRevoke', [...object]))).toBe(undefined);
+    expect(nameOf(await objects.upsert('k', value))).toBe('stored');
+    // As many as the master keeps, then no more; all of them are carried out in the end.
+    const created: Outcome<Uuid>[] = [];
+    for (let index = 0; index <= pendingTaskCountMax; index++) {
+      created.push(await tasks.copy('k', [to]));
+    }
+    expect(nameOf(created.at(-1) as Outcome<Uuid>)).toBe('TASK_PENDING_LIMIT_EXCEEDED');
+    await eventually(
+      async () => valueOf(await tasks.query(valueOf(created[2] as Outcome<Uuid>))).status >= 2,
+      'the tasks',
+    );
+  });
+
   it('lends more and less while it runs', async () => {
     await clear();
-    await using lender = await join('127.0.0.1:17105', 0);
+    await using lender = await joining('127.0.0.1:17105', 0);
     const { objects, segments } = lender.store;
     const config = { preferredSegments: ['127.0.0.1:17105'] };
     const ids: Uuid[] = [];
@@ -379,7 +473,7 @@ describe('Our store client and the real master', () => {
 
   it('reads and writes elsewhere when a holder of segments is gone', async () => {
     await clear();
-    const leaving = await join('127.0.0.1:17106', segmentByteCount);
+    const leaving = await joining('127.0.0.1:17106', segmentByteCount);
     const bytes = patternBytes(5, 12 * 2 ** 20);
     const { objects } = borrower.store;
     const here = { preferredSegments: [leaving.store.hostname] };
@@ -397,13 +491,13 @@ describe('Our store client and the real master', () => {
       expect(nameOf(await objects.put(key, bytes.subarray(0, 50_000), { config }))).toBe('stored');
     }
     // Also by one that has seen nobody work yet.
-    await using newcomer = await join('127.0.0.1:17107', 0);
+    await using newcomer = await joining('127.0.0.1:17107', 0);
     expect(nameOf(await newcomer.store.objects.put('new', bytes, { config: here }))).toBe('stored');
     await leaving[Symbol.asyncDispose]();
   });
 
   it('gives errors, never blocks and never fails otherwise when it is closed', async () => {
-    const closed = await join('127.0.0.1:17108', 2 ** 20);
+    const closed = await joining('127.0.0.1:17108', 2 ** 20);
     expect(closed.store.health).toBe('healthy');
     await closed[Symbol.asyncDispose]();
     const { objects, segments, tasks } = closed.store;
