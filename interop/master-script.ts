@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SystemClock } from '@tsukimi/base';
 import { configOf, uuid } from '@tsukimi/master/testing';
@@ -22,7 +24,8 @@ export interface Scenario {
   readonly name: string;
   /** For both masters. */
   readonly flags: readonly string[];
-
+  /** Texts of files that flags name; `{master}` in a name is the kind of master. */
+  readonly files?: Readonly<Record<string, string>>;
   play(script: MasterScript): Promise<void>;
 }
 
@@ -31,10 +34,17 @@ export async function playOnBoth(
   processes: Processes,
   scenario: Scenario,
 ): Promise<{ real: ScriptLine[]; own: ScriptLine[] }> {
-  const flags = scenario.flags.map((flag) => flag.replace('{directory}', processes.directory));
+  const flagsFor = (kind: Master['kind']) => {
+    for (const [name, text] of Object.entries(scenario.files ?? {})) {
+      writeFileSync(join(processes.directory, name.replace('{master}', kind)), text);
+    }
+    return scenario.flags.map((flag) =>
+      flag.replace('{directory}', processes.directory).replace('{master}', kind),
+    );
+  };
   const masters = [
-    await startRealMaster(processes, { flags }),
-    await startOwnMaster(processes, { flags }),
+    await startRealMaster(processes, { flags: flagsFor('real') }),
+    await startOwnMaster(processes, { flags: flagsFor('own') }),
   ];
   const play = async (master: Master) => {
     const script = new MasterScript(master, processes.directory);

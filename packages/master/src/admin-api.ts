@@ -12,6 +12,8 @@ import { metricsSummary, metricsText } from './metrics-text.ts';
 import { segmentRoutes } from './segment-routes.ts';
 import type { Role } from './standby/role.ts';
 import { stateRoutes } from './standby/state-routes.ts';
+import type { TenantKeeper } from './tenants/tenant-keeper.ts';
+import { tenantRoutes } from './tenants/tenant-routes.ts';
 
 export interface AdminPorts {
   readonly core: MasterCore;
@@ -19,6 +21,8 @@ export interface AdminPorts {
   readonly journal: Journal | null;
   readonly tallies: CallTallies;
   readonly logger: Logger;
+  /** Null when tenants are one. */
+  readonly tenants: TenantKeeper | null;
   readonly role: () => Role;
   /** What calls that change something must send as `X-API-Key`; null: nothing is asked. */
   readonly adminApiKey: string | null;
@@ -46,6 +50,7 @@ export function adminApi(ports: AdminPorts): Hono {
   app.route('/', keyRoutes(core));
   app.route('/', segmentRoutes(core));
   app.route('/api/v1/drain_jobs', drainRoutes(core));
+  app.route('/api/v1/tenant_quotas', tenantRoutes(ports));
   app.post('/api/v1/remove_all', (context) => removeAll(context, ports));
   app.get('/debug/invariants', (context) => invariants(context, ports));
   app.notFound((context) => context.body('404 Not Found', 404));

@@ -1,5 +1,6 @@
 import type { CallTallies } from './call-tallies.ts';
 import type { MasterCore } from './core/master-core.ts';
+import type { TenantQuota } from './core/tenant-quotas.ts';
 import type { Journal } from './journal/journal.ts';
 
 type Kind = 'counter' | 'gauge';
@@ -15,6 +16,7 @@ export function metricsText(
     ...segmentGauges(core),
     ...counters(core),
     ...(journal === null ? [] : journalMetrics(journal)),
+    ...tenantGauges(core),
     ...callCounters(tallies),
     '',
   ].join('\n');
@@ -120,6 +122,32 @@ function promotionCounters({ promotions, candidates }: MasterCore['counters']) {
     master_promotion_candidate_expired_evaluated_total: candidates.expiredEvaluated,
     master_promotion_candidate_expired_unevaluated_total: candidates.expiredUnevaluated,
   };
+}
+
+/** Nothing when tenants are one. */
+function tenantGauges({ tenantQuotas, capacityByteCount }: MasterCore): string[] {
+  if (tenantQuotas === null) return [];
+  const quotas = tenantQuotas.list();
+  const prefix = 'mooncake_tenant_quota_';
+  const each = (name: string, valueOf: (quota: TenantQuota) => number) => [
+    `# TYPE ${prefix}${name} gauge`,
+    ...quotas.map(
+      (quota) => `${prefix}${name}{tenant_id=${label(quota.tenantId)}} ${valueOf(quota)}`,
+    ),
+  ];
+  const sum = (field: 'requestedByteCount' | 'effectiveByteCount') =>
+    quotas.reduce((total, quota) => total + quota[field], 0);
+  return [
+    ...each('requested_bytes', (quota) => quota.requestedByteCount),
+    ...each('effective_bytes', (quota) => quota.effectiveByteCount),
+    ...each('charged_bytes', (quota) => quota.chargedByteCount),
+    ...each('admission_closed', (quota) => (quota.requestedByteCount === 0 ? 1 : 0)),
+    ...each('over_quota', (quota) => (quota.chargedByteCount > quota.effectiveByteCount ? 1 : 0)),
+    ...each('explicit_policy', (quota) => (quota.requestedByteCount > 0 ? 1 : 0)),
+    ...metric(`${prefix}allocatable_capacity_bytes`, 'gauge', capacityByteCount),
+    ...metric(`${prefix}requested_bytes_sum`, 'gauge', sum('requestedByteCount')),
+    ...metric(`${prefix}effective_bytes_sum`, 'gauge', sum('effectiveByteCount')),
+  ];
 }
 
 function callCounters({ calls, batches }: CallTallies): string[] {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { defaultCoreOptions } from './core/core-options.ts';
 import { allocationStrategies } from './core/segment-table.ts';
 import { storageOptions } from './storage-options.ts';
+import { tenantOptions } from './tenants/tenant-options.ts';
 
 const { port, count, ratio, flag } = optionTypes;
 const host = z.string().min(1);
@@ -187,6 +188,7 @@ const activeOptions = {
     doc: 'Known clients at most.',
   },
   ...storageOptions,
+  ...tenantOptions,
   configPath: {
     schema: z.string().optional(),
     doc: 'A YAML or JSON file whose keys are flag names, for all that the command line does not say.',
@@ -209,7 +211,7 @@ const withoutEffect = {
     oplog_poll_interval_ms oplog_batch_max_entries batch_oplog_retry_timeout_sec
     dynamic_replication_mode dynamic_replication_heat_window_seconds
     dynamic_replication_admission_qps_threshold dynamic_replication_max_memory_replicas
-    tenant_quota_connector_type tenant_quota_connector_uri         cxl_path cxl_size snapshot_interval_seconds
+    cxl_path cxl_size snapshot_interval_seconds
     snapshot_child_timeout_seconds snapshot_retention_count snapshot_backup_dir
     snapshot_object_store_type snapshot_payload_store_type snapshot_payload_backend_type
     snapshot_catalog_store_type snapshot_catalog_backend_type snapshot_catalog_store_connstring
@@ -219,7 +221,7 @@ const withoutEffect = {
     mmap_arena_pool_size v vmodule minloglevel stderrthreshold log_dir max_log_size logbuflevel logbufsecs`,
   flag: `
     enable_gc rpc_enable_tcp_no_delay enable_metric_reporting
-    enable_oplog enable_multi_tenants enable_cxl enable_snapshot enable_snapshot_restore
+    enable_oplog enable_cxl enable_snapshot enable_snapshot_restore
     enable_kv_events kv_events_emit_legacy_compat kv_events_emit_object_key use_mmap_arena_allocator
     logtostderr alsologtostderr colorlogtostderr log_prefix`,
 } as const;

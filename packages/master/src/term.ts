@@ -16,6 +16,9 @@ import { tellingClients } from './named-clients.ts';
 import type { MasterOptions } from './options.ts';
 import type { Role } from './standby/role.ts';
 import { storageConfigOf, storageRulesOf } from './storage-options.ts';
+import { guardTenants } from './tenants/tenant-guard.ts';
+import { TenantKeeper } from './tenants/tenant-keeper.ts';
+import { policyStoreOf } from './tenants/tenant-options.ts';
 
 export interface TermPorts {
   readonly clock: Clock;
@@ -47,6 +50,11 @@ export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
     matchKeys,
     changes: journal?.changes ?? null,
   });
+  const policies = policyStoreOf(options);
+  const tenants =
+    core.tenantQuotas === null || policies === null
+      ? null
+      : new TenantKeeper(core.tenantQuotas, policies);
   const tallies = new CallTallies();
   const housekeeping = new Housekeeping(core, clock, logger, (name) => cleaner?.engineLost(name));
   const presence = new ClientPresence({
@@ -66,7 +74,9 @@ export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
     host: options.host,
     port: options.port,
     protocol: masterProtocol,
-    handlers: tellingClients(handlers, (peer, client) => presence.shown(peer, client)),
+    handlers: tellingClients(tenants === null ? handlers : guardTenants(handlers), (peer, client) =>
+      presence.shown(peer, client),
+    ),
     onAppendix: (bytes) => {
       const report = readFailureReport(bytes);
       if (report !== null) core.reportEndpoints(report.reporter, report.endpoints);
@@ -82,15 +92,18 @@ export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
     tallies,
     logger,
     role,
+    tenants,
     adminApiKey: options.adminApiKey ?? null,
   });
-  return { core, rpc, api, services: [housekeeping, rpc] };
+  const services = [tenants, housekeeping, rpc].filter((service) => service !== null);
+  return { core, rpc, api, services };
 }
 
 function coreOptionsOf(options: MasterOptions): CoreOptions {
   return {
     ...defaultCoreOptions,
     ...storageRulesOf(options),
+    isMultiTenant: options.enableMultiTenants,
     leaseTtlMs: options.defaultKvLeaseTtl,
     clientTtlMs: options.clientTtl * 1e3,
     clientSuspicionTtlMs: options.clientSuspicionTtlSec * 1e3,

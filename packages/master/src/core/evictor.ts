@@ -5,6 +5,7 @@ import type { Offloader } from './offloader.ts';
 import { isEvictable } from './replica.ts';
 import type { SegmentTable } from './segment-table.ts';
 import type { StoredObject } from './stored-object.ts';
+import type { Tenant } from './tenant-table.ts';
 
 /** One step never holds up the calls that wait behind it for longer than this many objects take. */
 const stepCountMax = 4_096;
@@ -88,6 +89,21 @@ export class Evictor {
       return result;
     }
     return null;
+  }
+
+  /** Evicts from one tenant, what came first, until so many bytes are free; gives how many are. */
+  makeRoomIn(tenant: Tenant, byteCount: number, nowMs: number): number {
+    const before = tenant.chargedByteCount;
+    const passes = this.#options.evictSoftPinned
+      ? (['plain', 'soft-pinned'] as const)
+      : (['plain'] as const);
+    for (const which of passes) {
+      for (const object of tenant.objects.values()) {
+        if (before - tenant.chargedByteCount >= byteCount) break;
+        this.#evictWithGroup(object, which, nowMs);
+      }
+    }
+    return before - tenant.chargedByteCount;
   }
 
   #beginRound(): void {

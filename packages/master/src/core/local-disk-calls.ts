@@ -10,6 +10,7 @@ import type { Promoter } from './promoter.ts';
 import type { LocalDiskReplica } from './replica.ts';
 import type { SegmentTable } from './segment-table.ts';
 import type { StoredObject } from './stored-object.ts';
+import type { TenantQuotas } from './tenant-quotas.ts';
 import { defaultTenant } from './tenant-table.ts';
 
 /** What a client says of one object on its disk: negative `byteCount` when it could not write it. */
@@ -30,6 +31,7 @@ export class LocalDiskCalls {
   readonly #objects: ObjectTable;
   readonly #offloader: Offloader;
   readonly #promoter: Promoter;
+  readonly #quotas: TenantQuotas | null;
 
   constructor(
     options: CoreOptions & { readonly clock: Clock },
@@ -39,6 +41,7 @@ export class LocalDiskCalls {
     objects: ObjectTable,
     offloader: Offloader,
     promoter: Promoter,
+    quotas: TenantQuotas | null,
   ) {
     this.#options = options;
     this.#clock = options.clock;
@@ -48,6 +51,7 @@ export class LocalDiskCalls {
     this.#objects = objects;
     this.#offloader = offloader;
     this.#promoter = promoter;
+    this.#quotas = quotas;
   }
 
   /** A client that lends its disk is alive. A disk that is lent already stays as it is. */
@@ -91,8 +95,11 @@ export class LocalDiskCalls {
     let isRefused = false;
     for (const report of reports) {
       const object = this.#objects.get(report.key, report.tenant);
-      if (object !== undefined) this.#offloader.end(object, nowMs);
+      const wasAsked = object !== undefined && this.#offloader.end(object, nowMs);
       if (report.byteCount < 0) continue;
+      if (!wasAsked && this.#quotas?.isRegistered(report.tenant) === false) {
+        return failed('TENANT_NOT_REGISTERED');
+      }
       if (disk === undefined) isRefused = true;
       else this.#admit(disk, object, report, nowMs);
     }
@@ -140,6 +147,9 @@ export class LocalDiskCalls {
   ): Expected<{ readonly memoryDescriptor: ReplicaDescriptor }> {
     const object = this.#objects.get(key, tenant);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
+    if (this.#quotas !== null && this.#quotas.deficit(tenant, byteCount) > 0) {
+      return failed('TENANT_QUOTA_EXCEEDED');
+    }
     const nowMs = this.#clock.monotonicMs();
     return this.#promoter.start(clientId, object, byteCount, preferredSegments, nowMs);
   }

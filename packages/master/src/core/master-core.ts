@@ -30,6 +30,7 @@ import { SegmentTable } from './segment-table.ts';
 import { type SegmentView, viewOf } from './segment-view.ts';
 import type { StoredObject } from './stored-object.ts';
 import { TaskRules } from './task-rules.ts';
+import { TenantQuotas } from './tenant-quotas.ts';
 import { defaultTenant } from './tenant-table.ts';
 import type { BatchPlace } from './write-rules.ts';
 
@@ -68,6 +69,8 @@ export class MasterCore {
   readonly replication: Replicator;
   readonly tasks: TaskRules;
   readonly drains: DrainJobs;
+  /** How much each tenant may have; null when tenants are one. */
+  readonly tenantQuotas: TenantQuotas | null;
   readonly #options: MasterCoreOptions;
   readonly #clock: Clock;
   readonly #clients: ClientTable;
@@ -91,6 +94,8 @@ export class MasterCore {
     this.#disks = new LocalDiskTable(changes);
     this.#clients = new ClientTable(options, (client) => this.#trust(client));
     this.#objects = new ObjectTable(this.#segments, this.#disks, options, changes);
+    const { tenants } = this.#objects;
+    this.tenantQuotas = options.isMultiTenant ? new TenantQuotas(this.#segments, tenants) : null;
     this.#offloader = new Offloader(options, this.#disks, this.#objects);
     this.#promoter = new Promoter(
       options,
@@ -121,6 +126,7 @@ export class MasterCore {
       this.#objects,
       this.#offloader,
       this.#promoter,
+      this.tenantQuotas,
     );
     this.#segmentRules = new SegmentRules(options, this.#clients, this.#segments, this.#objects);
     this.#remover = new ObjectRemover(this.#objects);
@@ -142,6 +148,7 @@ export class MasterCore {
       offloader: this.#offloader,
       promoter: this.#promoter,
       counters: this.counters,
+      quotas: this.tenantQuotas,
     });
   }
 
@@ -393,6 +400,10 @@ export class MasterCore {
   /** Those of objects that can be read. */
   *readableKeys(): IterableIterator<string> {
     for (const object of this.#objects.all()) if (this.#reader.isReadable(object)) yield object.key;
+  }
+
+  hasObjects(tenant: string): boolean {
+    return (this.#objects.tenants.get(tenant)?.objects.count ?? 0) > 0;
   }
 
   segments(): SegmentView[] {

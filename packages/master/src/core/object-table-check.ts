@@ -28,14 +28,20 @@ export function checkTable(
     for (const group of tenant.groups.values()) {
       assert(group.members.size > 0, 'no group is empty');
     }
+    let chargedByteCount = 0;
     for (const object of tenant.objects.values()) {
       assert(object.tenant === tenant, 'an object has its tenant');
       assert(tenant.objects.get(object.key) === object, 'an object has its key');
       checkObject(objects, object);
       if ((object.held & inMemory) !== 0) inMemoryCount += 1;
       if ((object.held & inFiles) !== 0) inFilesCount += 1;
-      for (const replica of object.replicas) if (replica.kind === 'memory') blocks.add(replica);
+      for (const replica of object.replicas) {
+        if (replica.kind !== 'memory') continue;
+        blocks.add(replica);
+        chargedByteCount += replica.block.byteCount;
+      }
     }
+    assert(chargedByteCount === tenant.chargedByteCount, 'what a tenant has is counted');
   }
   assert(count === objects.count, 'objects are counted');
   assert(inMemoryCount === objects.inMemoryCount, 'objects in memory are counted');

@@ -170,7 +170,8 @@ export class ObjectTable {
     object.group?.members.add(object);
     for (const replica of object.replicas) {
       replica.object = object;
-      if (replica.kind === 'localDisk') this.#disks.add(replica);
+      if (replica.kind === 'memory') tenant.chargedByteCount += replica.block.byteCount;
+      else if (replica.kind === 'localDisk') this.#disks.add(replica);
       else if (replica.kind === 'disk') this.#sharedFileByteCount += replica.byteCount;
     }
     return object;
@@ -217,7 +218,8 @@ export class ObjectTable {
     assert(!this.isUnfinished(object), 'copies are made of what can be read');
     replica.object = object;
     object.replicas = [...object.replicas, replica];
-    if (replica.kind === 'localDisk') this.#disks.add(replica);
+    if (replica.kind === 'memory') object.tenant.chargedByteCount += replica.block.byteCount;
+    else if (replica.kind === 'localDisk') this.#disks.add(replica);
     this.changed(object, nowMs);
   }
 
@@ -298,7 +300,7 @@ export class ObjectTable {
       this.#takeFromAside(replica as MemoryReplica);
       return;
     }
-    replica.object = null;
+    detach(replica);
     object.replicas = object.replicas.filter((other) => other !== replica);
     this.#settle(object, nowMs);
   }
@@ -387,7 +389,7 @@ export class ObjectTable {
   }
 
   #release(replica: Replica): void {
-    replica.object = null;
+    detach(replica);
     if (replica.kind === 'memory') this.#segments.release(replica);
     else if (replica.kind === 'localDisk') this.#disks.remove(replica);
     else this.#sharedFileByteCount -= replica.byteCount;
@@ -398,7 +400,7 @@ export class ObjectTable {
       this.#release(replica);
       return;
     }
-    replica.object = null;
+    detach(replica);
     this.restoreAside(replica, dueMs);
     const { id, segment, block } = replica;
     const { offset, byteCount } = block;
@@ -427,6 +429,14 @@ export class ObjectTable {
     }
     this.tenants.close(tenant);
   }
+}
+
+/** A replica leaves its object, whose tenant is not charged for it any more. */
+function detach(replica: Replica): void {
+  if (replica.kind === 'memory' && replica.object !== null) {
+    replica.object.tenant.chargedByteCount -= replica.block.byteCount;
+  }
+  replica.object = null;
 }
 
 function groupOf(tenant: Tenant, id: string): ObjectGroup | null {

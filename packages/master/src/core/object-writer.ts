@@ -19,6 +19,7 @@ import type { SegmentRules } from './segment-rules.ts';
 import type { SegmentTable } from './segment-table.ts';
 import { sharedFilePath } from './shared-file-path.ts';
 import type { StoredObject } from './stored-object.ts';
+import type { TenantQuotas } from './tenant-quotas.ts';
 import { type BatchPlace, planWrite, type WritePlan } from './write-rules.ts';
 
 type Started = Expected<readonly ReplicaDescriptor[]>;
@@ -33,6 +34,8 @@ export interface WriterParts {
   readonly offloader: Offloader;
   readonly promoter: Promoter;
   readonly counters: Counters;
+  /** Null when tenants are one. */
+  readonly quotas: TenantQuotas | null;
 }
 
 /**
@@ -50,6 +53,7 @@ export class ObjectWriter {
   readonly #offloader: Offloader;
   readonly #promoter: Promoter;
   readonly #counters: Counters;
+  readonly #quotas: TenantQuotas | null;
 
   constructor(options: CoreOptions, parts: WriterParts) {
     this.#options = options;
@@ -62,6 +66,7 @@ export class ObjectWriter {
     this.#offloader = parts.offloader;
     this.#promoter = parts.promoter;
     this.#counters = parts.counters;
+    this.#quotas = parts.quotas;
   }
 
   startPut(
@@ -75,6 +80,7 @@ export class ObjectWriter {
   ): Started {
     const plan = planWrite(key, byteCount, config, place, this.#options);
     if ('error' in plan) return plan;
+    if (this.#quotas?.isRegistered(tenant) === false) return failed('TENANT_NOT_REGISTERED');
     const present = this.#objects.get(key, tenant);
     if (present !== undefined && !this.#mayBeTakenOver(present, nowMs)) {
       return failed('OBJECT_ALREADY_EXISTS');
@@ -93,6 +99,7 @@ export class ObjectWriter {
   ): Started {
     const plan = planWrite(key, byteCount, config, place, this.#options);
     if ('error' in plan) return plan;
+    if (this.#quotas?.isRegistered(tenant) === false) return failed('TENANT_NOT_REGISTERED');
     const present = this.#objects.get(key, tenant);
     if (present === undefined) {
       return this.#start(writer, key, byteCount, plan, tenant, undefined, nowMs);
@@ -217,6 +224,9 @@ export class ObjectWriter {
     present: StoredObject | undefined,
     nowMs: number,
   ): Started {
+    if (!this.#hasQuota(tenant, byteCount * plan.replicaCount, nowMs)) {
+      return failed('TENANT_QUOTA_EXCEEDED');
+    }
     const memory = this.#allocate(byteCount, plan, nowMs);
     if (memory === null) return failed('NO_AVAILABLE_HANDLE');
     const { sharedDirectory } = this.#options;
@@ -249,6 +259,16 @@ export class ObjectWriter {
       object,
       (isUnfinished ? object.startedMs : nowMs) + this.#options.putReleaseTimeoutMs,
     );
+  }
+
+  /** Whether a tenant may have so many bytes more, after making room among its own if need be. */
+  #hasQuota(tenant: string, byteCount: number, nowMs: number): boolean {
+    if (this.#quotas === null) return true;
+    const deficit = this.#quotas.deficit(tenant, byteCount);
+    if (deficit === 0) return true;
+    const own = this.#objects.tenants.get(tenant);
+    if (own === undefined || !Number.isFinite(deficit)) return false;
+    return this.#evictor.makeRoomIn(own, deficit, nowMs) >= deficit;
   }
 
   #fileOf(key: string, byteCount: number): Replica {

@@ -8,10 +8,22 @@ export class Tenant {
   readonly id: string;
   readonly objects = new KeyIndex<StoredObject>();
   readonly groups = new Map<string, ObjectGroup>();
+  /** What its objects have in memory, written or not yet. */
+  chargedByteCount = 0;
 
   constructor(id: string) {
     this.id = id;
   }
+}
+
+/** Whether a tenant may be called so: printable, and not one of the names kept for the store itself. */
+export function isTenantName(name: string): boolean {
+  if (name === '' || name.startsWith('_')) return false;
+  for (let at = 0; at < name.length; at += 1) {
+    const code = name.charCodeAt(at);
+    if (code < 0x20 || code === 0x7f) return false;
+  }
+  return true;
 }
 
 /** The tenants that have objects, and the default one, which is all there is unless asked for. */

@@ -102,6 +102,12 @@ describe('a revoke', () => {
 describe('tenants', () => {
   it('have the same key each for itself when they are told apart', () => {
     const { core } = coreForTests({ isMultiTenant: true });
+    core.tenantQuotas?.replace(
+      new Map([
+        ['a', 100],
+        ['b', 100],
+      ]),
+    );
     core.mountSegment(segmentOf(1, 100), holder);
     for (const [tenant, byteCount] of [
       ['a', 10],
