@@ -57,7 +57,7 @@ export class LocalDiskCalls {
   /** A client that lends its disk is alive. A disk that is lent already stays as it is. */
   mount(clientId: Uuid, isOffloading: boolean): Expected<undefined> {
     if (!this.#options.enableOffload) return failed('UNABLE_OFFLOAD');
-    if (this.#disks.get(clientId)?.isAway === false) return done;
+    if (this.#disks.lent(clientId) !== undefined) return done;
     if (this.#clients.seen(clientId, this.#clock.monotonicMs()) === null)
       return failed('NO_AVAILABLE_HANDLE');
     this.#disks.mount(clientId, isOffloading);
@@ -82,7 +82,7 @@ export class LocalDiskCalls {
 
   reportCapacity(clientId: Uuid, byteCount: number): Expected<undefined> {
     if (byteCount < 0) return failed('INVALID_PARAMS');
-    const disk = this.#disks.get(clientId);
+    const disk = this.#disks.lent(clientId);
     if (disk === undefined) return failed('SEGMENT_NOT_FOUND');
     this.#disks.resize(disk, byteCount);
     return done;
@@ -91,7 +91,7 @@ export class LocalDiskCalls {
   /** What a client wrote to its disk, or found there when it started. */
   report(clientId: Uuid, reports: readonly DiskReport[]): Expected<undefined> {
     const nowMs = this.#clock.monotonicMs();
-    const disk = this.#disks.get(clientId);
+    const disk = this.#disks.lent(clientId);
     let isRefused = false;
     for (const report of reports) {
       const object = this.#objects.get(report.key, report.tenant);

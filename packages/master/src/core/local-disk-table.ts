@@ -58,6 +58,12 @@ export class LocalDiskTable {
     return this.#byOwner.get(owner);
   }
 
+  /** The disk of a client that has lent it to us: one that only another process knew is asked for again. */
+  lent(owner: Uuid): LocalDisk | undefined {
+    const disk = this.#byOwner.get(owner);
+    return disk?.isAway === true ? undefined : disk;
+  }
+
   all(): IterableIterator<LocalDisk> {
     return this.#byOwner.values();
   }

@@ -78,7 +78,7 @@ export class Offloader {
 
   /** What a client is to write now. One that does not want to is rid of what waited for it. */
   take(owner: Uuid, isOffloading: boolean, nowMs: number): Expected<DiskTask[]> {
-    const disk = this.#disks.get(owner);
+    const disk = this.#disks.lent(owner);
     if (disk === undefined) return failed('SEGMENT_NOT_FOUND');
     disk.isOffloading = isOffloading;
     const offloads = [...disk.offloads];

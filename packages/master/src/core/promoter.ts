@@ -85,7 +85,7 @@ export class Promoter {
 
   /** What a client is to bring back now. */
   take(owner: Uuid): Expected<DiskTask[]> {
-    const disk = this.#disks.get(owner);
+    const disk = this.#disks.lent(owner);
     if (disk === undefined) return failed('SEGMENT_NOT_FOUND');
     const tasks: DiskTask[] = [];
     for (const promotion of disk.promotions) {

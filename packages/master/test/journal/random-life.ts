@@ -10,7 +10,7 @@ export function liveOn(core: MasterCore, clock: FakeClock, random: SeededRandom)
   const key = `k${chance(40)}`;
   const client = 1 + chance(4);
   const segment = segmentOf(client * 10 + chance(2), 500);
-  switch (chance(15)) {
+  switch (chance(18)) {
     case 0:
     case 1:
     case 2: {
@@ -50,6 +50,22 @@ export function liveOn(core: MasterCore, clock: FakeClock, random: SeededRandom)
       core.unmountSegmentGracefully(segment.id, uuid(client), 2_000);
       return;
     case 13:
+      if (chance(4) === 0) core.localDisks.unmount(uuid(client));
+      else core.localDisks.mount(uuid(client), chance(2) === 0);
+      return;
+    case 14:
+      core.localDisks.takeOffloads(uuid(client), chance(3) > 0);
+      core.localDisks.report(uuid(client), [
+        {
+          ...{ tenant: 'default', key, byteCount: 1 + chance(60) },
+          transportEndpoint: `disk:${client}`,
+        },
+      ]);
+      return;
+    case 15:
+      core.localDisks.evict(uuid(client), key, chance(2) === 0 ? 1 : 2);
+      return;
+    case 16:
       clock.advance(chance(60) === 0 ? 700_000 : chance(3_000));
       for (let other = 1; other <= 3; other += 1) core.ping(uuid(other));
       core.sweep();

@@ -7,11 +7,11 @@ import { liveOn, plain } from './random-life.ts';
 const done = { ok: undefined };
 
 /** A core whose every change is known, and a way to have another go on from there. */
-function watched() {
+function watched(options = {}) {
   const image = new JournalImage();
-  const { core, clock } = coreForTests({}, { changes: image });
+  const { core, clock } = coreForTests(options, { changes: image });
   const restarted = () => {
-    const { core: next } = coreForTests({}, { clock });
+    const { core: next } = coreForTests(options, { clock });
     next.restore(image);
     next.checkInvariants();
     return next;
@@ -31,7 +31,10 @@ function withObject() {
 
 describe('what a core tells its change log', () => {
   it.each([1, 2, 3, 4, 5, 6, 7, 8])('is all there is to know, seed %i', (seed) => {
-    const { core, clock, image, restarted } = watched();
+    const { core, clock, image, restarted } = watched({
+      enableOffload: true,
+      sharedDirectory: seed % 2 === 0 ? '/shared' : '',
+    });
     const random = new SeededRandom(seed);
     for (let step = 0; step < 3_000; step += 1) {
       liveOn(core, clock, random);
