@@ -1,7 +1,7 @@
-import { parseAddress, SystemClock, SystemRandom, silentLogger } from '@tsukimi/base';
+import { SystemClock, SystemRandom, silentLogger } from '@tsukimi/base';
 import { eventually } from '@tsukimi/base/testing';
 import { openMetadataStore, parseMetadataAddress } from '@tsukimi/metadata';
-import { StoreClient } from '@tsukimi/store';
+import { parseMasterAddress, StoreClient } from '@tsukimi/store';
 import { TransferEngine } from '@tsukimi/transfer';
 
 export interface OwnClient extends AsyncDisposable {
@@ -15,6 +15,8 @@ export interface OwnClientOptions {
   /** As `metadata_server` of mooncake.json. */
   readonly metadata: string;
   readonly master: string;
+  /** Where the name of a cluster with several masters is read. */
+  readonly env?: Readonly<Record<string, string>>;
   /** 0 to lend none. */
   readonly segmentByteCount: number;
   readonly shared?: boolean;
@@ -40,7 +42,7 @@ export async function startOwnClient(options: OwnClientOptions): Promise<OwnClie
   await engine.start();
   const store = new StoreClient({
     ...common,
-    masterAddress: parseAddress(options.master, 'master'),
+    masterAddress: parseMasterAddress(options.master, options.env ?? {}),
     engine,
     localHostname: name,
     segment: segmentByteCount === 0 ? null : { byteCount: segmentByteCount, shared },

@@ -7,6 +7,7 @@ import { MetadataServer } from '@tsukimi/metadata';
 import { type RealServer, startEtcd } from '@tsukimi/metadata/testing';
 import { describe, expect, it } from 'vitest';
 import { freePorts, Processes, type Started } from '../e2e/processes.ts';
+import { startOwnClient } from './own-client.ts';
 import { answered, type PythonClient, patternBytes } from './python-client.ts';
 import { fill, joinedClient, kept, objectCount, Traffic } from './traffic.ts';
 
@@ -105,7 +106,16 @@ describe('several masters with etcd, under published Python clients that follow 
       await inCluster(pair, 12_322, 64 << 20),
     ];
     const reader = await inCluster(pair, 12_323, 0);
+    await using own = await startOwnClient({
+      ...{
+        name: '127.0.0.1:12324',
+        segmentByteCount: 64 << 20,
+        env: { MC_STORE_CLUSTER_ID: 'pair' },
+      },
+      ...{ metadata: pair.clusterAddress.metadata, master: pair.clusterAddress.address },
+    });
     await fill(holders[0] as PythonClient);
+    expect(await own.store.put('own', patternBytes(7, 50_000))).toBe('stored');
     const traffic = new Traffic(holders[1] as PythonClient);
     await eventually(() => traffic.calls > 20, 'traffic');
     const first = await pair.leader();
@@ -119,6 +129,11 @@ describe('several masters with etcd, under published Python clients that follow 
       `standby: leads after ${Math.round(leadsMs)} ms, all ${objectCount} objects after ${Math.round(allMs)} ms; ` +
         `longest call ${Math.round(traffic.longestMs)} ms, ${traffic.failures} of ${traffic.calls} calls failed`,
     );
+    await eventually(() => own.store.state === 'serving', 'our client to find the new leader');
+    expect((await own.store.get('own', 50_000))?.equals(patternBytes(7, 50_000))).toBe(true);
+    expect((await own.store.get('kept-1', 700))?.equals(patternBytes(1, 700))).toBe(true);
+    expect(await own.store.put('own-after', patternBytes(8, 5_000))).toBe('stored');
+    expect(await reader.store('get', 'own-after')).toEqual(answered(patternBytes(8, 5_000)));
     const calls = traffic.calls;
     await eventually(() => traffic.calls > calls + 20, 'traffic');
     const values = await traffic.end();

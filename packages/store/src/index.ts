@@ -5,6 +5,7 @@
 export { BufferPool, type BufferPoolOptions, type PooledBuffer } from './buffer-pool.ts';
 export type { LifeState } from './core/store-life.ts';
 export { freePort } from './free-port.ts';
+export { type MasterAddress, parseMasterAddress } from './master-address.ts';
 export { type MooncakeConfig, readMooncakeConfig } from './mooncake-config.ts';
 export {
   createStorageNode,

@@ -1,5 +1,12 @@
-import { type Address, type Clock, Fault, type Logger } from '@tsukimi/base';
-import { RpcClient } from '@tsukimi/rpc';
+import {
+  type Address,
+  type Clock,
+  Fault,
+  formatAddress,
+  type Logger,
+  type Random,
+} from '@tsukimi/base';
+import { type RpcCallOptions, RpcClient } from '@tsukimi/rpc';
 import {
   type ArgsOf,
   ClientStatus,
@@ -13,15 +20,18 @@ import {
   type Uuid,
 } from '@tsukimi/wire';
 import type { LifeOutcome } from './core/store-life.ts';
+import type { MasterAddress } from './master-address.ts';
+import { MasterFinder } from './master-finder.ts';
 
 /** What a master must answer to ServiceReady, whatever its release. */
 const serviceVersion = '2.0.0';
 
 export interface MasterLinkOptions {
-  readonly address: Address;
+  readonly address: MasterAddress;
   readonly clientId: Uuid;
   readonly tenantId: string;
   readonly clock: Clock;
+  readonly random: Random;
   readonly logger: Logger;
   /** For calls of the life cycle. */
   readonly controlTimeoutMs: number;
@@ -45,43 +55,42 @@ export class MasterLink {
   readonly clientId: Uuid;
   readonly tenantId: string;
   readonly #options: MasterLinkOptions;
-  readonly #client: RpcClient<MasterProtocol>;
+  readonly #finder: MasterFinder;
+  /** To the master that was greeted last; null before any was found. */
+  #client: RpcClient<MasterProtocol> | null = null;
+  #masterName = '';
 
   constructor(options: MasterLinkOptions) {
     this.clientId = options.clientId;
     this.tenantId = options.tenantId;
     this.#options = options;
-    const { address, clock, controlTimeoutMs } = options;
-    this.#client = new RpcClient({
-      address,
-      clock,
-      protocol: masterProtocol,
-      connectTimeoutMs: controlTimeoutMs,
-      callTimeoutMs: controlTimeoutMs,
-    });
+    this.#finder = new MasterFinder(options.address, options);
+    if (!('board' in options.address)) this.#turnTo(options.address);
   }
 
   close(): void {
-    this.#client.close();
+    this.#client?.close();
+    this.#finder.close();
   }
 
   /** Whether a master of our protocol answers. */
   async greet(signal: AbortSignal): Promise<LifeOutcome> {
     return this.#control(async () => {
-      const ready = await this.#client.call('ServiceReady', [], { signal });
+      this.#turnTo(await this.#finder.find(signal));
+      const ready = await this.#call('ServiceReady', [], { signal });
       if ('error' in ready) return refusal('ServiceReady', ready.error);
       if (ready.ok !== serviceVersion) {
         const reason = `it speaks version "${ready.ok}", not ${serviceVersion}; check the master's address`;
         return { kind: 'refused', reason };
       }
-      const config = await this.#client.call('GetStorageConfig', [], { signal });
+      const config = await this.#call('GetStorageConfig', [], { signal });
       return 'error' in config ? refusal('GetStorageConfig', config.error) : { kind: 'done' };
     });
   }
 
   async mount(segment: Segment, signal: AbortSignal): Promise<LifeOutcome> {
     return this.#control(async () => {
-      const done = await this.#client.call('MountSegment', [segment, this.clientId], { signal });
+      const done = await this.#call('MountSegment', [segment, this.clientId], { signal });
       return 'error' in done ? refusal('MountSegment', done.error) : { kind: 'done' };
     });
   }
@@ -89,7 +98,7 @@ export class MasterLink {
   async remount(segments: readonly Segment[], signal: AbortSignal): Promise<LifeOutcome> {
     return this.#control(async () => {
       const args = [segments, this.clientId] as const;
-      const done = await this.#client.call('ReMountSegment', [...args], { signal });
+      const done = await this.#call('ReMountSegment', [...args], { signal });
       return 'error' in done ? refusal('ReMountSegment', done.error) : { kind: 'done' };
     });
   }
@@ -97,14 +106,14 @@ export class MasterLink {
   async unmount(segmentId: Uuid, signal: AbortSignal): Promise<LifeOutcome> {
     return this.#control(async () => {
       const args = [segmentId, this.clientId] as const;
-      const done = await this.#client.call('UnmountSegment', [...args], { signal });
+      const done = await this.#call('UnmountSegment', [...args], { signal });
       return 'error' in done ? refusal('UnmountSegment', done.error) : { kind: 'done' };
     });
   }
 
   async ping(signal: AbortSignal): Promise<LifeOutcome> {
     return this.#control(async () => {
-      const pong = await this.#client.call('Ping', [this.clientId], { signal });
+      const pong = await this.#call('Ping', [this.clientId], { signal });
       if ('error' in pong) return refusal('Ping', pong.error);
       return { kind: pong.ok.clientStatus === ClientStatus.OK ? 'done' : 'need-remount' };
     });
@@ -146,7 +155,7 @@ export class MasterLink {
     // An operation brings its own limit with its signal.
     const options = { timeoutMs: 60_000, ...limit };
     try {
-      return { ok: await this.#client.call(name, args, options) };
+      return { ok: await this.#call(name, args, options) };
     } catch (error) {
       const isCut = 'signal' in limit && limit.signal.aborted;
       if (Fault.has(error, 'PEER_UNREACHABLE')) this.#options.onLost(error.message);
@@ -157,6 +166,31 @@ export class MasterLink {
       }
       return { error: ErrorCode.RPC_FAIL };
     }
+  }
+
+  /** From here on, calls go to the master at this address. */
+  #turnTo(address: Address): void {
+    const name = formatAddress(address);
+    if (name === this.#masterName) return;
+    this.#masterName = name;
+    this.#client?.close();
+    const { clock, controlTimeoutMs } = this.#options;
+    this.#client = new RpcClient({
+      address,
+      clock,
+      protocol: masterProtocol,
+      connectTimeoutMs: controlTimeoutMs,
+      callTimeoutMs: controlTimeoutMs,
+    });
+  }
+
+  async #call<K extends keyof MasterProtocol>(
+    name: K,
+    args: ArgsOf<MasterProtocol[K]>,
+    options: RpcCallOptions,
+  ): Promise<ResultOf<MasterProtocol[K]>> {
+    if (this.#client === null) throw new Fault('PEER_UNREACHABLE', 'no master was found yet');
+    return await this.#client.call(name, args, options);
   }
 
   async #control(act: () => Promise<LifeOutcome>): Promise<LifeOutcome> {

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { type Address, Fault, parseAddress, parseByteSize } from '@tsukimi/base';
+import { Fault, parseByteSize } from '@tsukimi/base';
 import { type MetadataAddress, parseMetadataAddress } from '@tsukimi/metadata';
 import { z } from 'zod';
+import { type MasterAddress, parseMasterAddress } from './master-address.ts';
 
 /** The `mooncake.json` of the guide, checked. One file serves all instances of a node. */
 export interface MooncakeConfig {
@@ -12,7 +13,7 @@ export interface MooncakeConfig {
   readonly metadata: MetadataAddress;
   /** Keeps clusters apart that share a metadata server; empty for none. */
   readonly metadataClusterId: string;
-  readonly masterAddress: Address;
+  readonly masterAddress: MasterAddress;
   /** Memory to lend to the store; null where the file does not say. */
   readonly globalSegmentByteCount: number | null;
   readonly tenantId: string;
@@ -134,23 +135,12 @@ export function parseMooncakeConfig(
     localPort: withPort === null ? null : Number(withPort[2]),
     metadata: named(() => parseMetadataAddress(metadataServer, env), refuse),
     metadataClusterId: env['MC_METADATA_CLUSTER_ID'] ?? '',
-    masterAddress: named(() => parseMasterAddress(master), refuse),
+    masterAddress: named(() => parseMasterAddress(master, env), refuse),
     globalSegmentByteCount,
     tenantId,
     offload: isOffloading ? { path: offloadPath === '' ? null : offloadPath } : null,
     notices,
   };
-}
-
-function parseMasterAddress(text: string): Address {
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1];
-  if (scheme !== undefined) {
-    throw new Fault(
-      'INVALID_ARGUMENT',
-      `master_server_address: "${text}" finds the master through ${scheme}, which is not supported; use the master's host:port, like 127.0.0.1:50051`,
-    );
-  }
-  return parseAddress(text, 'master_server_address');
 }
 
 /** Puts the file's path in front of what a field's own parser has to say. */

@@ -1,5 +1,4 @@
 import {
-  type Address,
   assert,
   type Clock,
   Ending,
@@ -17,6 +16,7 @@ import { type LifeState, StoreLife } from './core/store-life.ts';
 import { Gate } from './gate.ts';
 import { LifeRunner } from './life-runner.ts';
 import { Lookups } from './lookups.ts';
+import type { MasterAddress } from './master-address.ts';
 import { MasterLink } from './master-link.ts';
 import { ObjectPuts } from './object-puts.ts';
 import { ObjectReader } from './object-reader.ts';
@@ -40,7 +40,7 @@ import { Tasks } from './tasks.ts';
 import { WriteCalls } from './write-calls.ts';
 
 export interface StoreClientOptions {
-  readonly masterAddress: Address;
+  readonly masterAddress: MasterAddress;
   /** Started before this client and stopped after it. Peers reach the segment through it. */
   readonly engine: TransferEngine;
   /** `host:port` by custom, unique in the cluster: the segment's name; tells the master which host this is. */

@@ -57,6 +57,25 @@ describe('readMooncakeConfig', () => {
     expect(read(guide).metadataClusterId).toBe('');
   });
 
+  it('finds the master through etcd or redis, where several elect a leader', () => {
+    const elected = read({ ...guide, master_server_address: 'etcd://a:2379,b:2380' });
+    expect(elected.masterAddress).toMatchObject({
+      clusterId: 'mooncake_cluster',
+      board: {
+        kind: 'etcd',
+        endpoints: [
+          { host: 'a', port: 2379 },
+          { host: 'b', port: 2380 },
+        ],
+      },
+    });
+    const redis = read(
+      { ...guide, master_server_address: 'redis://a' },
+      { MC_STORE_CLUSTER_ID: 'c' },
+    );
+    expect(redis.masterAddress).toMatchObject({ clusterId: 'c', board: { kind: 'redis' } });
+  });
+
   it('takes sizes as numbers and in words', () => {
     expect(read({ ...guide, global_segment_size: '4gb' }).globalSegmentByteCount).toBe(2 ** 32);
     expect(read({ ...guide, global_segment_size: 0 }).globalSegmentByteCount).toBe(0);
@@ -82,7 +101,7 @@ describe('readMooncakeConfig', () => {
     ['metadata_server', 'redis://127.0.0.1:6379/many'],
     ['metadata_server', 'carrier://127.0.0.1'],
     ['metadata_server', undefined],
-    ['master_server_address', 'etcd://127.0.0.1:2379'],
+    ['master_server_address', 'k8s://namespace'],
     ['master_server_address', 'somewhere'],
     ['master_server_address', 50051],
     ['local_hostname', ''],

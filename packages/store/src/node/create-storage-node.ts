@@ -11,6 +11,7 @@ import {
 import { openMetadataStore } from '@tsukimi/metadata';
 import { removeStaleSegments, TransferEngine } from '@tsukimi/transfer';
 import { freePort } from '../free-port.ts';
+import { describeMasterAddress } from '../master-address.ts';
 import { StoreClient } from '../store-client.ts';
 import { nodeSegmentByteCountDefault, readNodeConfig } from './node-config.ts';
 import { nodeMetricsText } from './node-metrics.ts';
@@ -104,7 +105,7 @@ export async function createStorageNode(
     store,
     describe: () =>
       [
-        `storage node ${name} lends ${formatByteSize(byteCount)} to ${formatAddress(config.masterAddress)}`,
+        `storage node ${name} lends ${formatByteSize(byteCount)} to ${describeMasterAddress(config.masterAddress)}`,
         `REST on http://${formatAddress({ host: options.host, port: rest.port })}`,
         `transfers on port ${engine.dataPort}`,
         "neither asks who is calling: let only the cluster's machines reach them",
