@@ -33,6 +33,19 @@ export async function writeTranscript(
     ]);
     return answer;
   };
+  /** Creates a task and follows it to its end. */
+  const task = async (name: string, call: string, ...args: unknown[]) => {
+    const [id, code] = await one.store<[unknown, number]>(call, ...args);
+    lines.push([`${name}: ${call}`, code]);
+    for (let round = 0; code === 0 && round < 50; round++) {
+      const [state] = await one.store<[{ status: string } | null]>('query_task', id);
+      if (state !== null && /SUCCESS|FAILED/.test(state.status)) {
+        lines.push([`${name}: ended`, state]);
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  };
   const place = { metadata: master.metadata, master: master.address, bufferByteCount: 128 << 20 };
   lines.push([
     'one.setup',
@@ -183,7 +196,27 @@ export async function writeTranscript(
   await said(one, 'put', 'grouped', bytes('x'), config({ group_ids: ['a'] }));
   await said(one, 'put', 'grouped-2', bytes('x'), config({ group_ids: ['a', 'b'] }));
   await said(one, 'put', 'no-device', bytes('x'), config({ nof_replica_num: 1 }));
+  await said(one, 'put', 'no-share', bytes('x'), config({ dfs_replica_num: 1 }));
   await said(one, 'put', 'soft', bytes('x'), config({ soft_pin_ttl_ms: 10 }));
+
+  // Tasks, which clients with a segment perform themselves.
+  await said(one, 'query_task', [1, 1]);
+  await said(one, 'create_copy_task', 'nobody', ['127.0.0.1:12312']);
+  await said(one, 'create_move_task', 'nobody', '127.0.0.1:12311', '127.0.0.1:12312');
+  await said(one, 'create_copy_task', 'at-127.0.0.1:12312', ['nowhere:1']);
+  await said(one, 'create_copy_task', 'at-127.0.0.1:12312', []);
+  await task('copied', 'create_copy_task', 'at-127.0.0.1:12312', ['127.0.0.1:12311']);
+  lines.push(['copied', sorted(await one.worker('descriptors', 'at-127.0.0.1:12312'))]);
+  await said(
+    one,
+    'put',
+    'to-move',
+    bytes('moves'),
+    config({ preferred_segment: '127.0.0.1:12312' }),
+  );
+  await task('moved', 'create_move_task', 'to-move', '127.0.0.1:12312', '127.0.0.1:12311');
+  lines.push(['moved', sorted(await one.worker('descriptors', 'to-move'))]);
+  await said(two, 'get', 'to-move');
 
   // Segments that come and go at run time.
   const mounted = (await said(one, 'allocate_and_mount_segment', 16 << 20)) as {
