@@ -38,12 +38,12 @@ export interface HandlerPorts {
  */
 export function masterHandlers(ports: HandlerPorts): Handlers<MasterProtocol> {
   return {
-    ...unsupportedHandlers,
     ...readHandlers(ports),
     ...writeHandlers(ports),
     ...removeHandlers(ports),
     ...segmentHandlers(ports),
     ...localDiskHandlers(ports),
+    ...fabricHandlers(ports),
     ...taskHandlers(ports.core, ports.tallies),
   };
 }
@@ -161,8 +161,6 @@ function segmentHandlers(ports: HandlerPorts) {
     ServiceReady: () => ({ ok: serviceVersion }),
     GetFsdir: () => ({ ok: storage.fsdir }),
     GetStorageConfig: () => ({ ok: storage }),
-    GetAllNoFSegments: () => ({ ok: [] }),
-    GetNoFSegmentsByName: () => ({ error: ErrorCode.SEGMENT_NOT_FOUND }),
     Ping: tallies.counted('ping', ([client]) => ({
       ok: { viewVersionId: viewVersion(), clientStatus: core.ping(client) },
     })),
@@ -237,8 +235,12 @@ function hostsOf(endpoints: readonly string[]): string[] {
 /** The published master was built without storage targets over fabrics, and says so. */
 const unavailable = () => ({ error: ErrorCode.UNAVAILABLE_IN_CURRENT_MODE });
 
-const unsupportedHandlers = {
-  MountNoFSegment: unavailable,
-  ReMountNoFSegment: unavailable,
-  UnmountNoFSegment: unavailable,
-} satisfies Partial<Handlers<MasterProtocol>>;
+function fabricHandlers({ tallies }: HandlerPorts) {
+  return {
+    MountNoFSegment: tallies.counted('mount_nof_segment', unavailable),
+    ReMountNoFSegment: tallies.counted('remount_nof_segment', unavailable),
+    UnmountNoFSegment: tallies.counted('unmount_nof_segment', unavailable),
+    GetAllNoFSegments: () => ({ ok: [] }),
+    GetNoFSegmentsByName: () => ({ error: ErrorCode.SEGMENT_NOT_FOUND }),
+  } satisfies Partial<Handlers<MasterProtocol>>;
+}

@@ -1,42 +1,55 @@
 import type { CallTallies } from './call-tallies.ts';
+import { Histogram } from './core/histogram.ts';
 import type { MasterCore } from './core/master-core.ts';
 import type { TenantQuota } from './core/tenant-quotas.ts';
 import type { Journal } from './journal/journal.ts';
+import { usesByName } from './segment-routes.ts';
 
 type Kind = 'counter' | 'gauge';
 
-/** What Prometheus reads, under the names of Mooncake's metrics; those of features we lack are absent. */
+/**
+ * What Prometheus reads, under the names of Mooncake's metrics, so that its dashboards work; what
+ * belongs to features that are not here stays 0.
+ */
 export function metricsText(
   core: MasterCore,
   journal: Journal | null,
   tallies: CallTallies,
 ): string {
   return [
-    ...gauges(core),
+    ...all('gauge', gauges(core)),
     ...segmentGauges(core),
-    ...counters(core),
+    ...histogram('master_value_size_bytes', core.counters.valueSizes),
+    ...all('counter', evictionCounters(core)),
+    ...all('counter', counters(core)),
+    ...all('counter', promotionCounters(core.counters)),
     ...(journal === null ? [] : journalMetrics(journal)),
     ...tenantGauges(core),
     ...callCounters(tallies),
+    ...withoutFeature(),
     '',
   ].join('\n');
 }
 
-/** One line for people. */
+/** One line for people, in the order of Mooncake's. */
 export function metricsSummary(core: MasterCore): string {
-  const { usedByteCount, capacityByteCount, objectCount, clientCount } = core;
+  const { counters } = core;
   const master = [
-    `keys=${objectCount}`,
-    `allocated_bytes=${usedByteCount}`,
-    `capacity_bytes=${capacityByteCount}`,
-    `clients=${clientCount}`,
-    `evicted_keys=${core.counters.evictedObjects}`,
-  ].join(', ');
-  return `role=leader, state=serving, service_ready=true, master={${master}}, ha={disabled}`;
+    `Mem Storage: ${size(core.usedByteCount)} / ${size(core.capacityByteCount)}`,
+    `SSD Storage: ${size(core.fileByteCount)} / ${size(core.fileCapacityByteCount)}`,
+    `Keys: ${core.objectCount} (soft-pinned: ${core.softPinnedCount})`,
+    `Clients: ${core.clientCount}`,
+    `Get: Hits/Total=${counters.memoryHits + counters.fileHits}/${counters.lookups}`,
+    `Eviction: Success/Attempts=${counters.evictionSuccesses}/${counters.evictionAttempts}, ` +
+      `keys=${counters.evictedObjects}, size=${size(counters.evictedByteCount)}`,
+    `Discard: Released/Total=${counters.released}/${counters.takenOver}, ` +
+      `StagingSize=${size(core.setAsideByteCount)}`,
+  ].join(' | ');
+  return `role=leader, state=serving, service_ready=true, master={${master}}, ha={}`;
 }
 
-function gauges(core: MasterCore): string[] {
-  return Object.entries({
+function gauges(core: MasterCore): Record<string, number> {
+  return {
     master_allocated_bytes: core.usedByteCount,
     master_total_capacity_bytes: core.capacityByteCount,
     master_key_count: core.objectCount,
@@ -46,23 +59,19 @@ function gauges(core: MasterCore): string[] {
     master_allocated_file_size_bytes: core.fileByteCount,
     master_total_file_capacity_bytes: core.fileCapacityByteCount,
     master_promotion_in_flight: core.localDisks.promotionCount,
+    master_client_liveness_active_clients: core.clientCount - core.suspectCount,
+    master_client_liveness_suspected_clients: core.suspectCount,
     mem_cache_nums_: core.inMemoryCount,
     file_cache_nums_: core.inFilesCount,
     tsukimi_master_unfinished_puts: core.unfinishedPutCount,
-  }).flatMap(([name, value]) => metric(name, 'gauge', value));
+  };
 }
 
 function segmentGauges(core: MasterCore): string[] {
-  const byName = new Map<string, { used: number; capacity: number }>();
-  for (const { name, usedByteCount, capacityByteCount } of core.segments()) {
-    const sum = byName.get(name) ?? { used: 0, capacity: 0 };
-    sum.used += usedByteCount;
-    sum.capacity += capacityByteCount;
-    byName.set(name, sum);
-  }
-  const labelled = (metricName: string, field: 'used' | 'capacity') => [
-    `# TYPE ${metricName} gauge`,
-    ...[...byName].map(([name, sum]) => `${metricName}{segment=${label(name)}} ${sum[field]}`),
+  const uses = [...usesByName(core.segments())];
+  const labelled = (name: string, field: 'used' | 'capacity') => [
+    `# TYPE ${name} gauge`,
+    ...uses.map(([segment, use]) => `${name}{segment=${label(segment)}} ${use[field]}`),
   ];
   return [
     ...labelled('segment_allocated_bytes', 'used'),
@@ -70,12 +79,22 @@ function segmentGauges(core: MasterCore): string[] {
   ];
 }
 
-function counters({ counters: counted }: MasterCore): string[] {
-  return Object.entries({
+/** All that is evicted is memory. */
+function evictionCounters({ counters: counted }: MasterCore): Record<string, number> {
+  return {
     master_successful_evictions_total: counted.evictionSuccesses,
+    master_successful_evictions_mem: counted.evictionSuccesses,
     master_attempted_evictions_total: counted.evictionAttempts,
+    master_attempted_evictions_mem: counted.evictionAttempts,
     master_evicted_key_count: counted.evictedObjects,
+    master_evicted_key_count_mem: counted.evictedObjects,
     master_evicted_size_bytes: counted.evictedByteCount,
+    master_evicted_size_bytes_mem: counted.evictedByteCount,
+  };
+}
+
+function counters({ counters: counted, suspicionCounts }: MasterCore): Record<string, number> {
+  return {
     master_put_start_alloc_failures_total: counted.allocationFailures,
     master_put_start_partial_allocations_total: counted.partialAllocations,
     master_put_start_discard_cnt: counted.takenOver,
@@ -86,10 +105,12 @@ function counters({ counters: counted }: MasterCore): string[] {
     file_cache_hit_bytes_total: counted.fileHitByteCount,
     valid_get_nums_: counted.memoryHits + counted.fileHits,
     total_get_nums_: counted.lookups,
-    ...promotionCounters(counted),
+    master_client_liveness_suspected_transitions_total: suspicionCounts.begun,
+    master_client_liveness_recoveries_total: suspicionCounts.cleared,
+    master_client_liveness_offline_transitions_total: counted.expiredClients,
     tsukimi_master_reclaimed_puts_total: counted.reclaimed,
     tsukimi_master_expired_clients_total: counted.expiredClients,
-  }).flatMap(([name, value]) => metric(name, 'counter', value));
+  };
 }
 
 function journalMetrics({ counters: counted, isWhole }: Journal): string[] {
@@ -104,7 +125,10 @@ function journalMetrics({ counters: counted, isWhole }: Journal): string[] {
   ];
 }
 
-function promotionCounters({ promotions, candidates }: MasterCore['counters']) {
+function promotionCounters({
+  promotions,
+  candidates,
+}: MasterCore['counters']): Record<string, number> {
   return {
     master_promotion_admitted_total: promotions.admitted,
     master_promotion_completed_total: promotions.completed,
@@ -167,10 +191,53 @@ function callCounters({ calls, batches }: CallTallies): string[] {
   return [...single, ...batch];
 }
 
+/** Storage targets over fabrics, snapshots that Mooncake's master forks for, and its operation log. */
+function withoutFeature(): string[] {
+  const gauge = `master_nof_allocated_bytes master_total_nof_capacity_bytes ha_oplog_last_sequence_id
+    ha_oplog_applied_sequence_id ha_oplog_standby_lag ha_oplog_pending_entries
+    ha_pending_mutation_queue_size ha_standby_state`;
+  const counter = `master_successful_evictions_nof master_attempted_evictions_nof
+    master_evicted_key_count_nof master_evicted_size_bytes_nof master_nof_heartbeat_success_total
+    master_nof_heartbeat_failure_total master_nof_heartbeat_timeout_total
+    master_nof_segments_unmounted_by_heartbeat_total master_snapshot_success master_snapshot_fail`;
+  const none = new Histogram([1_000]);
+  return [
+    ...Object.entries({ gauge, counter }).flatMap(([kind, names]) =>
+      names.split(/\s+/).flatMap((name) => metric(name, kind as Kind, 0)),
+    ),
+    ...histogram('master_nof_heartbeat_probe_latency_ms', none),
+    ...histogram('master_snapshot_duration_ms', none),
+  ];
+}
+
+function histogram(name: string, { bounds, cumulativeCounts, sum }: Histogram): string[] {
+  return [
+    `# TYPE ${name} histogram`,
+    ...[...bounds, '+Inf'].map(
+      (bound, index) => `${name}_bucket{le="${bound}"} ${cumulativeCounts[index]}`,
+    ),
+    `${name}_sum ${sum}`,
+    `${name}_count ${cumulativeCounts.at(-1)}`,
+  ];
+}
+
+function all(kind: Kind, values: Readonly<Record<string, number>>): string[] {
+  return Object.entries(values).flatMap(([name, value]) => metric(name, kind, value));
+}
+
 function metric(name: string, kind: Kind, value: number): string[] {
   return [`# TYPE ${name} ${kind}`, `${name} ${value}`];
 }
 
 function label(value: string): string {
   return `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
+}
+
+/** `1.50 GB` for one and a half times 2^30. */
+function size(byteCount: number): string {
+  const units = ['B', 'KB', 'MB', 'GB', 'TB'];
+  let value = byteCount;
+  let unit = 0;
+  for (; value >= 1_024 && unit < units.length - 1; unit += 1) value /= 1_024;
+  return `${unit === 0 ? value : value.toFixed(2)} ${units[unit]}`;
 }

@@ -1,3 +1,5 @@
+import { Histogram } from './histogram.ts';
+
 /** What happened since the start; only the core adds to it. */
 export class Counters {
   lookups = 0;
@@ -19,6 +21,11 @@ export class Counters {
   evictedObjects = 0;
   evictedByteCount = 0;
   expiredClients = 0;
+
+  /** Bytes of the objects whose writes ended. */
+  readonly valueSizes = new Histogram([
+    4_096, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864,
+  ]);
 
   /** Objects on their way from a disk back to memory. */
   readonly promotions = {

@@ -148,6 +148,7 @@ export class ObjectWriter {
     }
     // Whoever ends a file says nothing of the bytes in memory.
     if (checksum !== null || endsMemory(replicaType)) object.checksum = checksum;
+    if (endsMemory(replicaType)) this.#counters.valueSizes.observe(object.byteCount);
     this.#objects.complete(object, replicaType, nowMs);
     this.#offloader.offer(object, nowMs);
     return done;
