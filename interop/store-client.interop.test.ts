@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { SystemClock, SystemRandom } from '@tsukimi/base';
@@ -17,7 +17,7 @@ import {
 } from '@tsukimi/wire';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Processes } from '../e2e/processes.ts';
-import { type Master, startRealMaster } from './masters.ts';
+import { type Master, startOwnMaster, startRealMaster } from './masters.ts';
 import { type OwnClient, startOwnClient } from './own-client.ts';
 import { answered, bytes, PythonClient, pattern, patternBytes } from './python-client.ts';
 import { installWheel } from './wheel.ts';
@@ -86,7 +86,10 @@ describe('Our store client and the real master that keeps tenants apart', () => 
   });
 });
 
-describe('Our store client and the real master', () => {
+describe.each([
+  ['the real master', startRealMaster],
+  ['our master', startOwnMaster],
+] as const)('Our store client and %s', (_, startMaster) => {
   let processes: Processes;
   let master: Master;
   let first: OwnClient;
@@ -103,7 +106,7 @@ describe('Our store client and the real master', () => {
 
   beforeAll(async () => {
     processes = new Processes();
-    master = await startRealMaster(processes, {
+    master = await startMaster(processes, {
       flags: [
         `--default_kv_lease_ttl=${leaseMs}`,
         `--max_total_pending_tasks=${pendingTaskCountMax}`,
@@ -396,7 +399,7 @@ describe('Our store client and the real master', () => {
       );
     expect(await done(valueOf(await tasks.copy('k', [to])))).toBe('done');
     expect(new Set(await endpoints())).toEqual(new Set([from, to]));
-    await pause(leaseMs);
+    await pause(leaseMs + 100);
     expect(await objects.clearReplicas(['k'], from)).toEqual({ ok: ['k'] });
     expect(await done(valueOf(await tasks.move('k', to, from)))).toBe('done');
     expect(await endpoints()).toEqual([from]);
@@ -542,6 +545,8 @@ describe('Our store client and the real master', () => {
       return nameOf(outcome);
     };
     master.started.child.kill('SIGSTOP');
+    const stat = `/proc/${master.started.child.pid}/stat`;
+    await eventually(() => readFileSync(stat, 'latin1').includes(') T '), 'the master to stop');
     const limit = { timeoutMs: 200 };
     expect(await within(2_000, () => objects.get('k', limit))).toBe('RPC_TIMEOUT');
     expect(await within(3_500, () => objects.put('l', Buffer.from('v'), limit))).toBe(
