@@ -9,6 +9,7 @@ import {
 import { type RpcCallOptions, RpcClient } from '@tsukimi/rpc';
 import {
   type ArgsOf,
+  ByteWriter,
   ClientStatus,
   ErrorCode,
   type Expected,
@@ -18,7 +19,9 @@ import {
   type ResultOf,
   type Segment,
   type Uuid,
+  writeFailureReport,
 } from '@tsukimi/wire';
+import type { EndpointHealth } from './core/endpoint-health.ts';
 import type { LifeOutcome } from './core/store-life.ts';
 import type { MasterAddress } from './master-address.ts';
 import { MasterFinder } from './master-finder.ts';
@@ -35,6 +38,7 @@ export interface MasterLinkOptions {
   readonly logger: Logger;
   /** For calls of the life cycle. */
   readonly controlTimeoutMs: number;
+  readonly health: EndpointHealth;
   /** Told when the master cannot be reached at all. */
   readonly onLost: (reason: string) => void;
 }
@@ -190,7 +194,17 @@ export class MasterLink {
     options: RpcCallOptions,
   ): Promise<ResultOf<MasterProtocol[K]>> {
     if (this.#client === null) throw new Fault('PEER_UNREACHABLE', 'no master was found yet');
-    return await this.#client.call(name, args, options);
+    const appendix = args.length === 0 ? undefined : this.#report();
+    return await this.#client.call(name, args, { ...options, appendix });
+  }
+
+  /** What could not be read or written lately travels with whatever call is next. */
+  #report(): Buffer | undefined {
+    const endpoints = this.#options.health.takeFailed();
+    if (endpoints.length === 0) return undefined;
+    const out = new ByteWriter();
+    writeFailureReport(out, { reporter: this.clientId, endpoints });
+    return out.take();
   }
 
   async #control(act: () => Promise<LifeOutcome>): Promise<LifeOutcome> {

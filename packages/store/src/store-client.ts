@@ -117,12 +117,14 @@ export class StoreClient implements Service {
     this.#timeouts = { ...defaultTimeouts, ...options.timeouts };
     const controlTimeoutMs = this.#timeouts.controlMs;
     const hostId = hostIdOf(localHostname);
+    const health = new EndpointHealth();
     const link = new MasterLink({
       ...ports,
       address: options.masterAddress,
       clientId: makeUuid(random),
       tenantId: options.tenantId ?? 'default',
       controlTimeoutMs,
+      health,
       onLost: (reason) => {
         if (!this.#life.reachable) return;
         this.#life.lostContact(reason);
@@ -138,7 +140,6 @@ export class StoreClient implements Service {
       logger,
     });
     const staging = new BufferPool({ byteCountMax: options.stagingByteCountMax ?? 256 * 2 ** 20 });
-    const health = new EndpointHealth();
     const lookups = new Lookups(link, clock);
     const calls = new WriteCalls(link);
     const replicaWriter = new ReplicaWriter({ ...ports, health });

@@ -240,6 +240,19 @@ describe('StoreClient', () => {
     expect(await borrower.store.get('new', 10)).toEqual(bytesOf(2, 10));
   });
 
+  it('tells the master with its next call from whom it could not read', async () => {
+    const { lender, borrower } = await pair(false);
+    await lender.store.put('key', bytesOf(1, 10));
+    const told: (readonly string[])[] = [];
+    cluster.master.core.reportEndpoints = (_, endpoints) => void told.push(endpoints);
+    const [found] = (await borrower.store.find(['key'])) ?? [];
+    await lender.engine.stop(AbortSignal.abort());
+    expect(await borrower.store.get('key', 10)).toBeNull();
+    await borrower.store.find(['key']);
+    await borrower.store.find(['key']);
+    expect(told).toEqual([[found?.replicas[0]?.endpoint]]);
+  });
+
   it('takes over what a writer that died had begun', async () => {
     const { lender } = await pair(true);
     const dying = new RpcClient({
@@ -249,9 +262,9 @@ describe('StoreClient', () => {
     });
     const clientId = makeUuid(new SeededRandom(99));
     await dying.call('BatchPutStart', [clientId, ['orphan'], [10], plainConfig, 'default']);
-    dying.close();
     const first = await lender.store.put('orphan', bytesOf(1, 10));
     expect(first).toBe('in-progress');
+    dying.close();
     await eventually(
       async () => (await lender.store.put('orphan', bytesOf(1, 10))) === 'stored',
       'the half-written object to be given up',
