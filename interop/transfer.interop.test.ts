@@ -81,7 +81,7 @@ async function moveBothWays(
     // Their write and read of ours.
     const write = [engine.name, address(real.buffer), ownBase, size] as const;
     expect(await python.engine('transfer_sync_write', ...write)).toBe(0);
-    await eventually(() => memory.view.subarray(0, size).equals(theirs), 'their bytes');
+    await eventually(() => memory.view.subarray(0, size).equals(theirs), `their ${size} bytes`);
     patternBytes(size + 1, size).copy(memory.view, 8 << 20);
     const read = [engine.name, address(real.buffer, 8 << 20), ownBase + (8 << 20), size] as const;
     expect(await python.engine('transfer_sync_read', ...read)).toBe(0);
@@ -97,7 +97,7 @@ async function moveBothWays(
     await eventually(async () => {
       const peeked = await python.worker('peek', real.buffer, 3, size);
       return JSON.stringify(peeked) === JSON.stringify(ours);
-    }, 'our bytes');
+    }, `our ${size} bytes`);
   }
   const requests = Array.from({ length: 64 }, (_, index) => ({
     kind: index % 2 === 0 ? ('read' as const) : ('write' as const),

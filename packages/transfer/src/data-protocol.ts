@@ -17,6 +17,11 @@ export interface DataRequest {
   readonly byteCount: bigint;
 }
 
+/** Version 1 confirms no write. */
+export function isUnanswered({ kind, version }: DataRequest): boolean {
+  return kind === 'write' && version === 1;
+}
+
 export const okStatus = formatStatus(0);
 export const rejectedStatus = formatStatus(1);
 

@@ -41,7 +41,7 @@ export class LanePool {
 
   /** `fresh` asks for a connection that was never idle. */
   start(job: LaneJob, fresh: boolean): void {
-    if (fresh) for (const lane of this.#lanes) if (lane.jobCount === 0) lane.close();
+    if (fresh) this.#closeIdle();
     if (this.#waiting.length >= waitingCountMax) {
       const message = `${waitingCountMax} transfers already wait for one peer`;
       return job.settle(new Fault('OVERLOADED', message), null);
@@ -63,7 +63,7 @@ export class LanePool {
   /** Keeps no connection any more; transfers under way may end. */
   retire(): void {
     this.#isRetired = true;
-    for (const lane of this.#lanes) if (lane.jobCount === 0) lane.close();
+    this.#closeIdle();
   }
 
   /** Fails what is under way. */
@@ -74,9 +74,15 @@ export class LanePool {
     for (const lane of this.#lanes) lane.close();
   }
 
+  #closeIdle(): void {
+    for (const lane of this.#lanes) if (lane.jobCount === 0) lane.close();
+  }
+
   /** The lane with the least under way, or a new one where that is better; null when none has room. */
   #laneFor(job: LaneJob): TcpLane | null {
     const { depth, laneCountMax } = this.#options;
+    // Targets of version 1 end after a request, or may: each gets a connection of its own.
+    if (job.request.version === 1) return this.#lanes.size < laneCountMax ? this.#open() : null;
     let best: TcpLane | null = null;
     for (const lane of this.#lanes) {
       if (!lane.takesMore || lane.jobCount >= depth) continue;

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { type Address, type Clock, Fault, formatAddress, type Scheduled } from '@tsukimi/base';
-import { type DataRequest, formatRequest } from './data-protocol.ts';
+import { type DataRequest, formatRequest, isUnanswered } from './data-protocol.ts';
 import { onreadOf, type Receiver } from './receiving-socket.ts';
 import { ReplyReader } from './reply-reader.ts';
 
@@ -124,11 +124,9 @@ export class TcpLane implements Receiver {
     this.#cork(isRead ? 0 : bytes.length);
     this.#socket.write(formatRequest(request));
     if (!isRead) this.#socket.write(bytes, () => this.#left(sent));
+    if (request.version === 1) this.#takesMore = false;
     // Version 1 confirms no write; that the peer closes in order is the nearest thing to it.
-    if (isUnanswered(request)) {
-      this.#takesMore = false;
-      this.#socket.end();
-    }
+    if (isUnanswered(request)) this.#socket.end();
   }
 
   /** Ends one request and with it the lane: its bytes may be on their way. */
@@ -198,7 +196,8 @@ export class TcpLane implements Receiver {
     if (this.jobCount === 0) this.#rest();
     sent.job.lane = null;
     sent.job.settle(null, null);
-    this.#options.onChange(this);
+    if (this.#takesMore) this.#options.onChange(this);
+    else this.close();
   }
 
   /** Requests that are started in one turn leave together. */
@@ -267,8 +266,4 @@ export class TcpLane implements Receiver {
   #malformed(): Fault {
     return new Fault('MALFORMED', `${this.#name} does not follow the data protocol`);
   }
-}
-
-function isUnanswered(request: DataRequest): boolean {
-  return request.kind === 'write' && request.version === 1;
 }

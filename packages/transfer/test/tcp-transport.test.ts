@@ -168,3 +168,23 @@ describe('TCP initiator', () => {
     expect(clock.waitingCount).toBe(0);
   });
 });
+
+describe('TCP initiator towards targets of version 1', () => {
+  it('sends each request over a connection of its own, since those of old releases take only one', async () => {
+    const connections: number[] = [];
+    const { server } = await startPeer((socket) => {
+      const index = connections.push(0) - 1;
+      socket.on('data', (chunk) => {
+        connections[index] = (connections[index] ?? 0) + 1;
+        if (parseRequest(chunk).kind === 'read') socket.write(Buffer.alloc(8, 1));
+      });
+    });
+    const peer = peerOf(memory, { port: server.port, version: 1 });
+    const transport = startTransport(new SystemClock(), 1);
+    for (let round = 0; round < 3; round += 1) {
+      await transport.read(peer, memory.baseAddress, Buffer.alloc(8), never);
+      await transport.write(peer, memory.baseAddress, Buffer.alloc(8), never);
+    }
+    expect(connections).toEqual([1, 1, 1, 1, 1, 1]);
+  });
+});
