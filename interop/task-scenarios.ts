@@ -46,7 +46,7 @@ const copies: Scenario = {
     await script.wait(400);
     await script.call('Remove', 'k', false, tenant);
     await script.call('Remove', 'k', true, tenant);
-    await script.call('BatchReplicaClear', ['k'], writer, '');
+    await script.call('BatchReplicaClear', ['k'], writer, '', tenant);
     await script.call('UpsertStart', writer, 'k', 100, configOf(), tenant);
     await script.call('UpsertStart', writer, 'k', 50, configOf(), tenant);
     await script.call('PutStart', writer, 'k', 50, configOf(), tenant);
@@ -85,11 +85,11 @@ const copies: Scenario = {
     await script.put('large', 10 * mebibyte, { writer, preferredSegment: a });
     await script.put('large-too', 10 * mebibyte, { writer, preferredSegment: b });
     await script.call('CopyStart', one, 'large', tenant, a, [b]);
-    await script.call('BatchReplicaClear', ['k', 'large', 'nobody', ''], writer, b);
+    await script.call('BatchReplicaClear', ['k', 'large', 'nobody', ''], writer, b, tenant);
     await script.wait(400);
-    await script.call('BatchReplicaClear', ['k', 'large', 'nobody', ''], writer, b);
-    await script.call('BatchReplicaClear', ['k', 'large'], other, '');
-    await script.call('BatchReplicaClear', ['k', 'large'], writer, '');
+    await script.call('BatchReplicaClear', ['k', 'large', 'nobody', ''], writer, b, tenant);
+    await script.call('BatchReplicaClear', ['k', 'large'], other, '', tenant);
+    await script.call('BatchReplicaClear', ['k', 'large'], writer, '', tenant);
 
     // The source or a target goes meanwhile.
     await putAt(script, 'source-gone', a);

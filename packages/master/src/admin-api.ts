@@ -8,6 +8,7 @@ import type { MasterCore } from './core/master-core.ts';
 import { drainRoutes } from './drain-routes.ts';
 import type { Journal } from './journal/journal.ts';
 import { keyRoutes } from './key-routes.ts';
+import type { MasterRpc } from './master-rpc.ts';
 import { metricsSummary, metricsText } from './metrics-text.ts';
 import { segmentRoutes } from './segment-routes.ts';
 import type { Role } from './standby/role.ts';
@@ -19,6 +20,7 @@ export interface AdminPorts {
   readonly core: MasterCore;
   /** Null when none is kept. */
   readonly journal: Journal | null;
+  readonly rpc: MasterRpc;
   readonly tallies: CallTallies;
   readonly logger: Logger;
   /** Null when tenants are one. */
@@ -38,12 +40,12 @@ const noEvents = {
 
 /** The HTTP side of Mooncake's master, with its paths and bodies, and `/debug/invariants`. */
 export function adminApi(ports: AdminPorts): Hono {
-  const { core, journal, tallies, logger, role, adminApiKey } = ports;
+  const { core, journal, rpc, tallies, logger, role, adminApiKey } = ports;
   const app = new Hono();
   app.use(json);
   if (adminApiKey !== null)
     app.use('/api/v1/*', (context, next) => guard(context, next, adminApiKey));
-  app.get('/metrics', (context) => plainText(context, metricsText(core, journal, tallies)));
+  app.get('/metrics', (context) => plainText(context, metricsText(core, journal, rpc, tallies)));
   app.get('/metrics/summary', (context) => plainText(context, metricsSummary(core)));
   stateRoutes(app, role);
   app.get('/kv_events/status', (context) => context.json(noEvents));

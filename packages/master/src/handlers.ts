@@ -11,6 +11,7 @@ import {
 } from '@tsukimi/wire';
 import type { CallTallies } from './call-tallies.ts';
 import type { MasterCore } from './core/master-core.ts';
+import { probeHandlers } from './probe-handlers.ts';
 import { taskHandlers } from './task-handlers.ts';
 
 /** What a client must find here to work with us; unchanged in all releases so far. */
@@ -39,6 +40,7 @@ export interface HandlerPorts {
 export function masterHandlers(ports: HandlerPorts): Handlers<MasterProtocol> {
   return {
     ...readHandlers(ports),
+    ...probeHandlers(ports),
     ...writeHandlers(ports),
     ...removeHandlers(ports),
     ...segmentHandlers(ports),
@@ -150,7 +152,9 @@ function removeHandlers({ core, tallies }: HandlerPorts) {
     BatchReplicaClear: tallies.countedSelection(
       'replica_clear',
       ([keys]) => keys.length,
-      ([keys, client, segmentName]) => ({ ok: core.clearReplicas(keys, client, segmentName) }),
+      ([keys, client, segmentName, tenant]) => ({
+        ok: core.clearReplicas(keys, client, segmentName, tenant),
+      }),
     ),
   } satisfies Partial<Handlers<MasterProtocol>>;
 }

@@ -22,7 +22,7 @@ import { type MasterOptions, noticesOf } from './options.ts';
 import { boardAddress, haLeaseTtlSec, reachableHost } from './standby/board-address.ts';
 import { alone } from './standby/role.ts';
 import { Standby } from './standby/standby.ts';
-import { assembleTerm } from './term.ts';
+import { assembleTerm, type Term } from './term.ts';
 
 /** The journal of a small master stays below this; replaying so much takes about a second. */
 const snapshotByteCount = 64 * 2 ** 20;
@@ -40,6 +40,8 @@ export interface Master {
   readonly services: readonly Service[];
   readonly core: MasterCore;
   readonly rpc: RpcServer<MasterProtocol>;
+  /** The servers of ports that are fixed to a release. */
+  readonly rpcByRelease: Term['rpc']['byRelease'];
   readonly admin: HttpService;
   /** What the operator should know: what is bound, who may reach it, which options do nothing. */
   readonly notices: readonly string[];
@@ -69,7 +71,8 @@ export function assembleMaster(options: MasterOptions, ports: MasterPorts): Mast
   const services = [inside, cleaner, keeper, ...term.services, admin].filter(
     (service) => service !== null,
   );
-  return { services, core, rpc, admin, notices: [bindingNotice(options), ...noticesOf(options)] };
+  const notices = [bindingNotice(options), ...noticesOf(options)];
+  return { services, core, rpc: rpc.main, rpcByRelease: rpc.byRelease, admin, notices };
 }
 
 /** One of several masters: serves only while it leads. */
@@ -154,7 +157,8 @@ function metadataCleaner(
 }
 
 function bindingNotice(options: MasterOptions): string {
-  const rpc = formatAddress(options);
+  const others = options.rpcPortFor.map(({ release, port }) => `${release} on port ${port}`);
+  const rpc = [formatAddress(options), ...others].join(', for ');
   const admin = formatAddress({ host: options.metricsHost, port: options.metricsPort });
   return `RPC on ${rpc}, admin and metrics on http://${admin}; Mooncake's ports have no authentication: let only the cluster's machines reach them`;
 }

@@ -3,9 +3,11 @@ import { Histogram } from './core/histogram.ts';
 import type { MasterCore } from './core/master-core.ts';
 import type { TenantQuota } from './core/tenant-quotas.ts';
 import type { Journal } from './journal/journal.ts';
+import type { MasterRpc } from './master-rpc.ts';
 import { usesByName } from './segment-routes.ts';
 
 type Kind = 'counter' | 'gauge';
+type ReleaseUse = Pick<MasterRpc, 'connectionCounts' | 'guesses'>;
 
 /**
  * What Prometheus reads, under the names of Mooncake's metrics, so that its dashboards work; what
@@ -14,6 +16,7 @@ type Kind = 'counter' | 'gauge';
 export function metricsText(
   core: MasterCore,
   journal: Journal | null,
+  rpc: ReleaseUse,
   tallies: CallTallies,
 ): string {
   return [
@@ -25,6 +28,7 @@ export function metricsText(
     ...all('counter', promotionCounters(core.counters)),
     ...(journal === null ? [] : journalMetrics(journal)),
     ...tenantGauges(core),
+    ...releaseMetrics(rpc),
     ...callCounters(tallies),
     ...withoutFeature(),
     '',
@@ -171,6 +175,22 @@ function tenantGauges({ tenantQuotas, capacityByteCount }: MasterCore): string[]
     ...metric(`${prefix}allocatable_capacity_bytes`, 'gauge', capacityByteCount),
     ...metric(`${prefix}requested_bytes_sum`, 'gauge', sum('requestedByteCount')),
     ...metric(`${prefix}effective_bytes_sum`, 'gauge', sum('effectiveByteCount')),
+  ];
+}
+
+/** Which releases of Mooncake the clients speak, and how often that had to be guessed. */
+function releaseMetrics({ connectionCounts, guesses }: ReleaseUse): string[] {
+  return [
+    '# TYPE tsukimi_master_connections gauge',
+    ...[...connectionCounts].map(
+      ([release, count]) =>
+        `tsukimi_master_connections{release=${label(release ?? 'unknown')}} ${count}`,
+    ),
+    '# TYPE tsukimi_master_guessed_answers_total counter',
+    ...guesses.map(
+      ([release, count]) =>
+        `tsukimi_master_guessed_answers_total{release=${label(release)}} ${count}`,
+    ),
   ];
 }
 

@@ -1,4 +1,5 @@
 import { type Option, type OptionValues, optionTypes } from '@tsukimi/base';
+import { masterReleases, parseRelease } from '@tsukimi/wire';
 import { z } from 'zod';
 import { defaultCoreOptions } from './core/core-options.ts';
 import { allocationStrategies } from './core/segment-table.ts';
@@ -18,6 +19,23 @@ const duration = z
   .regex(/^\d+(ms|s|m|h)?$/, 'not a time such as 10000 (milliseconds), 10s, 5m or 1h')
   .transform((text) => Number.parseInt(text, 10) * (unitMs[text.replace(/^\d+/, '')] as number));
 
+const release = z.string().transform((text, context) => {
+  const known = parseRelease(text);
+  if (known !== null) return known;
+  const message = `not a release of Mooncake that is known: ${masterReleases.join(', ')}`;
+  context.addIssue({ code: 'custom', message });
+  return z.NEVER;
+});
+
+/** `0.3.12.post1=50052`. */
+const releasePort = z
+  .string()
+  .transform((text): { release: string; port: unknown } => {
+    const at = text.indexOf('=');
+    return { release: text.slice(0, Math.max(at, 0)), port: text.slice(at + 1) };
+  })
+  .pipe(z.object({ release, port }));
+
 /** Options of `mooncake_master` that mean something here, under its names, and a few of ours. */
 const activeOptions = {
   port: {
@@ -29,6 +47,21 @@ const activeOptions = {
     schema: host.default('0.0.0.0'),
     doc: 'Address the RPC server listens on.',
     aliases: ['rpc_address'],
+  },
+  defaultClientRelease: {
+    schema: release.default('0.3.13'),
+    doc: 'Release of Mooncake whose layouts a client gets as long as nothing it sent shows its own.',
+  },
+  rpcPortFor: {
+    schema: z
+      .array(releasePort)
+      .default([])
+      .refine(
+        (ports) => new Set(ports.map((each) => each.release)).size === ports.length,
+        'names a release twice',
+      ),
+    kind: 'list',
+    doc: 'RELEASE=PORT: one more RPC port, for clients of this release of Mooncake alone. Clients that only read need it where their release is not the default.',
   },
   metricsPort: {
     schema: port.default(9003),

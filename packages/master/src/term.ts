@@ -1,6 +1,6 @@
 import { type Clock, type Logger, type Random, type Service, TurnClock } from '@tsukimi/base';
-import { type AnswerGate, RpcServer } from '@tsukimi/rpc';
-import { type MasterProtocol, masterProtocol, readFailureReport } from '@tsukimi/wire';
+import type { AnswerGate } from '@tsukimi/rpc';
+import { readFailureReport } from '@tsukimi/wire';
 import type { Hono } from 'hono';
 import { adminApi } from './admin-api.ts';
 import { CallTallies } from './call-tallies.ts';
@@ -11,6 +11,7 @@ import { masterHandlers } from './handlers.ts';
 import { Housekeeping } from './housekeeping.ts';
 import type { Journal } from './journal/journal.ts';
 import { matchKeys } from './key-matcher.ts';
+import { MasterRpc } from './master-rpc.ts';
 import type { MetadataCleaner } from './metadata-cleaner.ts';
 import { tellingClients } from './named-clients.ts';
 import type { MasterOptions } from './options.ts';
@@ -35,7 +36,7 @@ export interface TermPorts {
 /** What serves clients: for as long as the process lives, or for as long as it leads. */
 export interface Term {
   readonly core: MasterCore;
-  readonly rpc: RpcServer<MasterProtocol>;
+  readonly rpc: MasterRpc;
   readonly api: Hono;
   /** To be started in this order, once the core is where it should begin. */
   readonly services: readonly Service[];
@@ -69,11 +70,7 @@ export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
     onGracePeriod: (graceMs) => housekeeping.sweepAfter(graceMs),
     viewVersion: () => role().leader?.version ?? 0,
   });
-  const rpc = new RpcServer<MasterProtocol>({
-    name: 'master',
-    host: options.host,
-    port: options.port,
-    protocol: masterProtocol,
+  const rpc = new MasterRpc(options, {
     handlers: tellingClients(tenants === null ? handlers : guardTenants(handlers), (peer, client) =>
       presence.shown(peer, client),
     ),
@@ -89,13 +86,14 @@ export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
   const api = adminApi({
     core,
     journal,
+    rpc,
     tallies,
     logger,
     role,
     tenants,
     adminApiKey: options.adminApiKey ?? null,
   });
-  const services = [tenants, housekeeping, rpc].filter((service) => service !== null);
+  const services = [tenants, housekeeping, ...rpc.services].filter((service) => service !== null);
   return { core, rpc, api, services };
 }
 

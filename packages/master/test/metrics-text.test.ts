@@ -4,6 +4,14 @@ import { Histogram } from '../src/core/histogram.ts';
 import { metricsText } from '../src/metrics-text.ts';
 import { configOf, coreForTests, segmentOf, uuid } from '../src/testing.ts';
 
+const rpc = {
+  connectionCounts: new Map([
+    [null, 1],
+    ['0.3.12', 2],
+  ]),
+  guesses: [['0.3.13', 3]] as const,
+};
+
 describe('the metrics', () => {
   it('count what happens', () => {
     const { core, clock } = coreForTests({ clientTtlMs: 5_000 });
@@ -22,7 +30,7 @@ describe('the metrics', () => {
     const ping = tallies.counted('ping', (status: number) => ({ error: status }));
     ping(-1);
     ping(-1);
-    const lines = () => metricsText(core, null, tallies).split('\n');
+    const lines = () => metricsText(core, null, rpc, tallies).split('\n');
     expect(lines()).toEqual(
       expect.arrayContaining([
         '# TYPE master_allocated_bytes gauge',
@@ -35,6 +43,9 @@ describe('the metrics', () => {
         'master_value_size_bytes_bucket{le="+Inf"} 2',
         'master_value_size_bytes_sum 5100',
         'master_value_size_bytes_count 2',
+        'tsukimi_master_connections{release="unknown"} 1',
+        'tsukimi_master_connections{release="0.3.12"} 2',
+        'tsukimi_master_guessed_answers_total{release="0.3.13"} 3',
         'total_get_nums_ 2',
         'valid_get_nums_ 1',
         'master_client_liveness_suspected_clients 1',
@@ -48,7 +59,7 @@ describe('the metrics', () => {
 
   it('have a type for each name, once', () => {
     const { core } = coreForTests();
-    const lines = metricsText(core, null, new CallTallies()).split('\n').slice(0, -1);
+    const lines = metricsText(core, null, rpc, new CallTallies()).split('\n').slice(0, -1);
     const types = lines
       .filter((line) => line.startsWith('# TYPE '))
       .map((line) => line.split(' ')[2]);

@@ -4,7 +4,8 @@ import { ClientConnection, ConnectionLost } from './client-connection.ts';
 
 export interface RpcClientOptions<P extends Protocol> {
   readonly address: Address;
-  readonly protocol: P;
+  /** What the server speaks, until `speak` says otherwise. A release may lack calls. */
+  readonly protocol: Partial<P>;
   readonly clock: Clock;
   readonly connectTimeoutMs?: number;
   /** For calls that name no limit of their own. */
@@ -34,27 +35,38 @@ export interface RpcCallOptions {
 export class RpcClient<P extends Protocol> {
   readonly #options: RpcClientOptions<P>;
   readonly #closing = new AbortController();
+  #protocol: Partial<P>;
   #connection: ClientConnection | null = null;
   #connecting: Promise<ClientConnection> | null = null;
 
   constructor(options: RpcClientOptions<P>) {
     this.#options = options;
+    this.#protocol = options.protocol;
   }
 
   get isConnected(): boolean {
     return this.#connection?.isOpen ?? false;
   }
 
+  /** Makes later calls in the layouts of another release. */
+  speak(protocol: Partial<P>): void {
+    this.#protocol = protocol;
+  }
+
   /**
    * Rejects with `PEER_UNREACHABLE`, `DEADLINE_PASSED`, `OVERLOADED`, `MALFORMED` for an answer we
-   * cannot read, `REFUSED` with the RPC error in `details.code`, or the reason of `signal`.
+   * cannot read, `REFUSED` with the RPC error in `details.code`, `UNSUPPORTED` for a call that the
+   * server's release does not have, or the reason of `signal`.
    */
   async call<K extends keyof P & string>(
     name: K,
     args: ArgsOf<P[K]>,
     { signal, timeoutMs = this.#options.callTimeoutMs ?? 5_000, appendix }: RpcCallOptions = {},
   ): Promise<ResultOf<P[K]>> {
-    const method = this.#options.protocol[name] as Protocol[string];
+    const method = this.#protocol[name] as Protocol[string] | undefined;
+    if (method === undefined) {
+      throw new Fault('UNSUPPORTED', `the server's release does not have the call ${name}`);
+    }
     const endsAtMs = this.#options.clock.monotonicMs() + timeoutMs;
     const call = { name, method, args, timeoutMs, endsAtMs, signal, appendix };
     for (let isFirst = true; ; isFirst = false) {

@@ -3,6 +3,7 @@
  * Both pipeline, keep deadlines and limits, and survive anything a peer may send.
  */
 export { type RpcCallOptions, RpcClient, type RpcClientOptions } from './client.ts';
+export { PeerReleases, type ReleaseTable } from './peer-releases.ts';
 export {
   type AnswerGate,
   type Handlers,

@@ -5,29 +5,27 @@ import {
   type ByteWriter,
   decodeArgs,
   encodeMessage,
-  type Protocol,
   type RequestFrame,
   RequestParser,
   RpcError,
   writeErrorResponse,
   writeResponse,
 } from '@tsukimi/wire';
+import type { Answer, PeerReleases, RequestLayout } from './peer-releases.ts';
 import type { AnswerGate, Peer, RpcServerLimits } from './server.ts';
+import { Speaker } from './speaker.ts';
 
 /** Answers are handed to the socket in pieces of about this size, or when there are no more. */
 const flushByteCount = 256 * 1_024;
-
-export interface NamedMethod {
-  readonly name: string;
-  readonly method: Protocol[string];
-}
 
 export interface ServerConnectionOptions {
   readonly peer: Peer;
   readonly limits: RpcServerLimits;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly methodById: ReadonlyMap<number, NamedMethod>;
+  readonly releases: PeerReleases<any>;
+  /** What to say of calls that there are and that we do not serve, by function id. */
+  readonly refusals: ReadonlyMap<number, string> | undefined;
   readonly handlers: Readonly<Record<string, (args: unknown, peer: Peer) => unknown>>;
   /** Shared by all connections of a server; empty between turns of the event loop. */
   readonly out: ByteWriter;
@@ -52,6 +50,7 @@ export class ServerConnection {
   readonly #socket: Socket;
   readonly #options: ServerConnectionOptions;
   readonly #parser: RequestParser;
+  readonly #speaker: Speaker;
   readonly #unanswered: Unanswered[] = [];
   #frames: RequestFrame[] = [];
   #frameIndex = 0;
@@ -66,6 +65,7 @@ export class ServerConnection {
     this.#socket = socket;
     this.#options = options;
     this.#parser = new RequestParser(options.limits.frameByteCountMax);
+    this.#speaker = new Speaker(options.releases, options.peer.address);
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('drain', () => {
       this.#unreadLimit?.cancel();
@@ -77,8 +77,14 @@ export class ServerConnection {
       this.#requestLimit?.cancel();
       this.#unreadLimit?.cancel();
       this.#countUnfinished(0);
+      this.#speaker.leave();
       options.onClose();
     });
+  }
+
+  /** The release that the peer speaks; null as long as it has not shown it. */
+  get release(): string | null {
+    return this.#speaker.release;
   }
 
   /** Closes once everything that was read has been answered. */
@@ -149,27 +155,33 @@ export class ServerConnection {
   }
 
   #serve({ sequence, functionId, body }: RequestFrame): void {
-    const { methodById, handlers, peer, onAppendix } = this.#options;
-    const called = methodById.get(functionId);
-    if (called === undefined) {
-      this.#answer(() => this.#writeError(sequence, RpcError.NOT_REGISTERED));
+    const { releases, handlers, peer, onAppendix } = this.#options;
+    const layouts = releases.layoutsById.get(functionId);
+    if (layouts === undefined) {
+      this.#answer(() => this.#writeUnknown(sequence, functionId));
       return;
     }
-    let args: unknown;
+    const layout = layouts.length === 1 ? layouts[0] : layoutFor(body, layouts);
+    if (layout === undefined) {
+      this.#answer(() => this.#writeError(sequence, RpcError.INVALID_ARGUMENTS));
+      return;
+    }
+    let args: readonly unknown[];
     try {
       const source = new ByteReader(body);
-      args = decodeArgs(called.method, source);
+      args = decodeArgs(layout.method, source);
       if (source.remaining > 0) onAppendix?.(source.raw(source.remaining), peer);
     } catch {
       this.#answer(() => this.#writeError(sequence, RpcError.INVALID_ARGUMENTS));
       return;
     }
+    const answer = this.#speaker.hear(layout, args);
     try {
-      const result = handlers[called.name]?.(args, peer);
-      if (result instanceof Promise) this.#answerLater(sequence, called, result);
-      else this.#answer(() => this.#writeResult(sequence, called, result));
+      const result = handlers[layout.name]?.(args, peer);
+      if (result instanceof Promise) this.#answerLater(sequence, answer, result);
+      else this.#answer(() => this.#writeResult(sequence, answer, result));
     } catch (error) {
-      this.#answer(() => this.#writeThrown(sequence, called, error));
+      this.#answer(() => this.#writeThrown(sequence, answer, error));
     }
   }
 
@@ -178,16 +190,16 @@ export class ServerConnection {
     else this.#unanswered.push({ write });
   }
 
-  #answerLater(sequence: number, called: NamedMethod, result: Promise<unknown>): void {
+  #answerLater(sequence: number, answer: Answer, result: Promise<unknown>): void {
     const entry: Unanswered = { write: null };
     this.#unanswered.push(entry);
     result
       .then(
         (value) => {
-          entry.write = () => this.#writeResult(sequence, called, value);
+          entry.write = () => this.#writeResult(sequence, answer, value);
         },
         (error: unknown) => {
-          entry.write = () => this.#writeThrown(sequence, called, error);
+          entry.write = () => this.#writeThrown(sequence, answer, error);
         },
       )
       // Only the oldest opens the way for others.
@@ -205,20 +217,18 @@ export class ServerConnection {
     this.#unanswered.splice(0, count);
   }
 
-  #writeResult(sequence: number, called: NamedMethod, value: unknown): void {
+  #writeResult(sequence: number, answer: Answer, value: unknown): void {
     const { out } = this.#options;
     const start = out.position;
     try {
-      writeResponse(out, sequence, RpcError.NONE, () =>
-        encodeMessage(out, called.method.response, value),
-      );
+      writeResponse(out, sequence, RpcError.NONE, () => encodeMessage(out, answer.response, value));
     } catch (error) {
       out.position = start;
-      this.#writeThrown(sequence, called, error);
+      this.#writeThrown(sequence, answer, error);
     }
   }
 
-  #writeThrown(sequence: number, { name }: NamedMethod, error: unknown): void {
+  #writeThrown(sequence: number, { name }: Answer, error: unknown): void {
     const { out, logger } = this.#options;
     const reason = error instanceof Error ? error.message : String(error);
     // An expected failure is the caller's to report; anything else is a bug of ours.
@@ -228,6 +238,12 @@ export class ServerConnection {
 
   #writeError(sequence: number, error: keyof typeof errorMessages): void {
     writeErrorResponse(this.#options.out, sequence, error, errorMessages[error]);
+  }
+
+  #writeUnknown(sequence: number, functionId: number): void {
+    const refusal = this.#options.refusals?.get(functionId);
+    if (refusal === undefined) this.#writeError(sequence, RpcError.NOT_REGISTERED);
+    else writeErrorResponse(this.#options.out, sequence, RpcError.THROWN, refusal);
   }
 
   #flush(): void {
@@ -276,6 +292,16 @@ export class ServerConnection {
     logger.warn('rpc.connection-refused', { peer: peer.address, reason });
     this.#socket.destroy();
   }
+}
+
+/** The layout that a request announces by its type code; bit 0 says only what follows the code. */
+function layoutFor(body: Buffer, layouts: readonly RequestLayout[]): RequestLayout | undefined {
+  if (body.length < 4) return undefined;
+  const code = body.readUInt32LE(0) >>> 1;
+  for (const layout of layouts) {
+    if ((layout.method.request?.code ?? 0) >>> 1 === code) return layout;
+  }
+  return undefined;
 }
 
 /** Word for word those of the original. */

@@ -2,7 +2,8 @@ import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type Socket } from 'node:net';
 import { type Clock, Ending, type Logger, listenFault, type Service } from '@tsukimi/base';
 import { type ArgsOf, ByteWriter, type Protocol, type ResultOf } from '@tsukimi/wire';
-import { type NamedMethod, ServerConnection } from './server-connection.ts';
+import { PeerReleases } from './peer-releases.ts';
+import { ServerConnection } from './server-connection.ts';
 
 /** What stands behind a connection; handlers may tell peers apart by it. */
 export interface Peer {
@@ -62,8 +63,11 @@ export interface RpcServerOptions<P extends Protocol> {
   readonly host: string;
   /** 0 picks a free one. */
   readonly port: number;
-  readonly protocol: P;
+  /** One table of calls, or those of all releases that peers may speak. */
+  readonly protocol: Partial<P> | PeerReleases<P>;
   readonly handlers: Handlers<P>;
+  /** What to say of calls that there are and that we do not serve, by function id. */
+  readonly refusals?: ReadonlyMap<number, string>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits?: Partial<RpcServerLimits>;
@@ -82,7 +86,7 @@ export class RpcServer<P extends Protocol> implements Service {
   readonly #server: Server;
   readonly #connections = new Set<ServerConnection>();
   readonly #ending = new Ending();
-  readonly #methodById: ReadonlyMap<number, NamedMethod>;
+  readonly #releases: PeerReleases<P>;
   readonly #out = new ByteWriter();
   readonly #unfinished = { byteCount: 0 };
   #connectionCount = 0;
@@ -91,12 +95,11 @@ export class RpcServer<P extends Protocol> implements Service {
     this.name = options.name;
     this.#options = options;
     this.#limits = { ...defaultLimits, ...options.limits };
-    this.#methodById = new Map(
-      Object.entries(options.protocol).map(([name, method]) => [
-        method.functionId,
-        { name, method },
-      ]),
-    );
+    const { protocol } = options;
+    this.#releases =
+      protocol instanceof PeerReleases
+        ? protocol
+        : new PeerReleases([{ release: options.name, protocol }], options.name);
     this.#server = createServer(
       { noDelay: true, keepAlive: true, keepAliveInitialDelay },
       (socket) => this.#accept(socket),
@@ -111,6 +114,15 @@ export class RpcServer<P extends Protocol> implements Service {
 
   get connectionCount(): number {
     return this.#connections.size;
+  }
+
+  /** How many connections have shown which release; null for those that have shown none. */
+  get connectionCountByRelease(): ReadonlyMap<string | null, number> {
+    const counts = new Map<string | null, number>();
+    for (const { release } of this.#connections) {
+      counts.set(release, (counts.get(release) ?? 0) + 1);
+    }
+    return counts;
   }
 
   /** What half requests hold, over all connections. */
@@ -156,7 +168,8 @@ export class RpcServer<P extends Protocol> implements Service {
       limits: this.#limits,
       clock: this.#options.clock,
       logger: this.#options.logger,
-      methodById: this.#methodById,
+      releases: this.#releases,
+      refusals: this.#options.refusals,
       out: this.#out,
       unfinished: this.#unfinished,
       gate: this.#options.gate ?? null,

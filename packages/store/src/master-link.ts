@@ -6,7 +6,7 @@ import {
   type Logger,
   type Random,
 } from '@tsukimi/base';
-import { type RpcCallOptions, RpcClient } from '@tsukimi/rpc';
+import type { RpcCallOptions } from '@tsukimi/rpc';
 import {
   type ArgsOf,
   ByteWriter,
@@ -15,7 +15,6 @@ import {
   type Expected,
   errorName,
   type MasterProtocol,
-  masterProtocol,
   type ResultOf,
   type Segment,
   type Uuid,
@@ -24,6 +23,7 @@ import {
 import type { EndpointHealth } from './core/endpoint-health.ts';
 import type { LifeOutcome } from './core/store-life.ts';
 import type { MasterAddress } from './master-address.ts';
+import { MasterCalls } from './master-calls.ts';
 import { MasterFinder } from './master-finder.ts';
 
 /** What a master must answer to ServiceReady, whatever its release. */
@@ -61,7 +61,7 @@ export class MasterLink {
   readonly #options: MasterLinkOptions;
   readonly #finder: MasterFinder;
   /** To the master that was greeted last; null before any was found. */
-  #client: RpcClient<MasterProtocol> | null = null;
+  #client: MasterCalls | null = null;
   #masterName = '';
 
   constructor(options: MasterLinkOptions) {
@@ -77,7 +77,7 @@ export class MasterLink {
     this.#finder.close();
   }
 
-  /** Whether a master of our protocol answers. */
+  /** Whether a master of our protocol answers, and which release of it. */
   async greet(signal: AbortSignal): Promise<LifeOutcome> {
     return this.#control(async () => {
       this.#turnTo(await this.#finder.find(signal));
@@ -87,6 +87,7 @@ export class MasterLink {
         const reason = `it speaks version "${ready.ok}", not ${serviceVersion}; check the master's address`;
         return { kind: 'refused', reason };
       }
+      await this.#client?.learnRelease({ signal });
       const config = await this.#call('GetStorageConfig', [], { signal });
       return 'error' in config ? refusal('GetStorageConfig', config.error) : { kind: 'done' };
     });
@@ -165,6 +166,8 @@ export class MasterLink {
       if (Fault.has(error, 'PEER_UNREACHABLE')) this.#options.onLost(error.message);
       else if (isCut || Fault.has(error, 'DEADLINE_PASSED', 'CANCELLED')) {
         return { error: ErrorCode.RPC_TIMEOUT };
+      } else if (Fault.has(error, 'UNSUPPORTED')) {
+        return { error: ErrorCode.NOT_SUPPORTED };
       } else {
         this.#options.logger.warn('store.call_failed', { call: name, reason: String(error) });
       }
@@ -178,11 +181,11 @@ export class MasterLink {
     if (name === this.#masterName) return;
     this.#masterName = name;
     this.#client?.close();
-    const { clock, controlTimeoutMs } = this.#options;
-    this.#client = new RpcClient({
+    const { clock, logger, controlTimeoutMs } = this.#options;
+    this.#client = new MasterCalls({
       address,
       clock,
-      protocol: masterProtocol,
+      logger,
       connectTimeoutMs: controlTimeoutMs,
       callTimeoutMs: controlTimeoutMs,
     });

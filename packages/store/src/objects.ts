@@ -295,7 +295,7 @@ export class Objects {
   ): Promise<Outcome<readonly string[]>> {
     const { gate, link, timeouts } = this.#options;
     return gate.one('clear', timeouts.controlMs, options, (signal) =>
-      link.ask('BatchReplicaClear', [keys, link.clientId, segmentName], { signal }),
+      link.ask('BatchReplicaClear', [keys, link.clientId, segmentName, link.tenantId], { signal }),
     );
   }
 

@@ -12,6 +12,8 @@ export interface Codec<T> {
   readonly literal: readonly number[];
   write(out: ByteWriter, value: T): void;
   read(source: ByteReader): T;
+  /** The argument by which a caller names itself. */
+  readonly namesCaller?: true;
 }
 
 export type Infer<C> = C extends Codec<infer T> ? T : never;
@@ -127,6 +129,24 @@ export function passingTexts(countMax: number, byteCountMax: number): Codec<read
   };
 }
 
+/** A value that a layout does not hold: nothing is written, and `value` is read. */
+export function absent<T>(value: T): Codec<T> {
+  return { literal: [], write() {}, read: () => value };
+}
+
+/** A layout of another shape than our values have. */
+export function mapped<T, W>(
+  layout: Codec<W>,
+  toLayout: (value: T) => W,
+  fromLayout: (value: W) => T,
+): Codec<T> {
+  return {
+    literal: layout.literal,
+    write: ownCode({ layout, toLayout }, '(out, value) => layout.write(out, toLayout(value))'),
+    read: ownCode({ layout, fromLayout }, '(source) => fromLayout(layout.read(source))'),
+  };
+}
+
 /** Pairs in the order they come; C++ gives no order. */
 export function map<K, V>(
   key: Codec<K>,
@@ -175,17 +195,30 @@ export function expected<T>(inner: Codec<T>): Codec<Expected<T>> {
 
 type Fields<T> = { readonly [K in keyof T]: Codec<T[K]> };
 
+export interface StructCodec<T extends object> extends Codec<Readonly<T>> {
+  readonly fields: Fields<T>;
+}
+
 /** Fields go on the wire in the order they are declared. */
-export function struct<T extends object>(fields: Fields<T>): Codec<Readonly<T>> {
+export function struct<T extends object>(fields: Fields<T>): StructCodec<T> {
   const entries = Object.entries(fields) as [string, Codec<unknown>][];
   const codecs = entries.map(([, codec]) => codec);
   const writes = entries.map(([name], at) => `codecs${at}.write(out, value.${name});`);
   const reads = entries.map(([name], at) => `${name}: codecs${at}.read(source)`);
   return {
+    fields,
     literal: [0xfd, ...codecs.flatMap((codec) => codec.literal), 0xff],
     write: ownCode(numbered({ codecs }), `(out, value) => { ${writes.join(' ')} }`),
     read: ownCode(numbered({ codecs }), `(source) => ({ ${reads.join(', ')} })`),
   };
+}
+
+/** The same struct in a layout where some fields are others. */
+export function altered<T extends object>(
+  { fields }: StructCodec<T>,
+  changes: Partial<Fields<T>>,
+): StructCodec<T> {
+  return struct({ ...fields, ...changes });
 }
 
 type Elements<T extends readonly unknown[]> = { readonly [K in keyof T]: Codec<T[K]> };

@@ -23,6 +23,8 @@ export {
   type GetReplicaListResponse,
   ObjectDataType,
   type ObjectMeta,
+  type ProbeOptions,
+  ProbePolicy,
   type ReplicaDescriptor,
   ReplicaStatus,
   ReplicaType,
@@ -50,6 +52,15 @@ export {
   type Protocol,
   type ResultOf,
 } from './protocol.ts';
+export { type ProbeOutcome, releaseOf, releaseProbeKey, releaseProbes } from './release-probe.ts';
+export {
+  type MasterRelease,
+  masterReleases,
+  parseRelease,
+  protocolOf,
+  type ReleaseProtocol,
+  unsupportedCalls,
+} from './releases.ts';
 export {
   decodeMessage,
   type EncodeOptions,

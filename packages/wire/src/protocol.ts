@@ -12,11 +12,12 @@ import {
 
 /** One remote call: its number, and the messages of its arguments and its result. */
 export interface Method<A extends readonly unknown[], R> {
-  /** First four bytes, read big-endian, of the MD5 of the C++ function's qualified name. */
   readonly functionId: number;
   /** Null for a call without arguments: its body is empty. */
   readonly request: MessageType<A> | null;
   readonly response: MessageType<R>;
+  /** Which argument says who calls; -1 for none. */
+  readonly callerAt: number;
 }
 
 // The arguments of a method are read as well as written, so that no one type is above all methods.
@@ -26,22 +27,32 @@ export type ResultOf<M> = M extends { readonly response: MessageType<infer R> } 
 
 type Elements<A extends readonly unknown[]> = { readonly [K in keyof A]: Codec<A[K]> };
 
-/** Declares a method of a C++ class; one argument travels alone, more as a tuple. */
+/**
+ * Declares a method of a C++ class; one argument travels alone, more as a tuple. Arguments that the
+ * layout does not hold are no part of either.
+ */
 export function methodOf(className: string) {
   return function method<A extends readonly unknown[], R>(
     name: string,
     args: Elements<A>,
     result: Codec<R>,
   ): Method<A, R> {
-    const digest = createHash('md5').update(`${className}::${name}`).digest();
     const codecs = args as unknown as readonly Codec<unknown>[];
-    const only = codecs[0];
-    const request =
-      only === undefined
-        ? null
-        : messageType(codecs.length === 1 ? alone<A>(only) : tuple<A>(...args));
-    return { functionId: digest.readUInt32BE(0), request, response: messageType(result) };
+    const held = codecs.filter(({ literal }) => literal.length > 0);
+    const all = tuple<A>(...args);
+    const only = held.length === 1 ? { ...all, literal: held[0]?.literal ?? [] } : all;
+    return {
+      functionId: functionIdOf(className, name),
+      request: held.length === 0 ? null : messageType(only),
+      response: messageType(result),
+      callerAt: codecs.findIndex(({ namesCaller }) => namesCaller),
+    };
   };
+}
+
+/** First four bytes, read big-endian, of the MD5 of the C++ function's qualified name. */
+export function functionIdOf(className: string, name: string): number {
+  return createHash('md5').update(`${className}::${name}`).digest().readUInt32BE(0);
 }
 
 export function encodeArgs<A extends readonly unknown[]>(
@@ -63,13 +74,4 @@ export function decodeArgs<A extends readonly unknown[]>(
 ): A {
   if (method.request === null) return [] as unknown as A;
   return decodeMessage(source, method.request);
-}
-
-/** Writes a single argument without the brackets of a tuple. */
-function alone<A extends readonly unknown[]>(codec: Codec<unknown>): Codec<A> {
-  return {
-    literal: codec.literal,
-    write: (out, args) => codec.write(out, args[0]),
-    read: (source) => [codec.read(source)] as unknown as A,
-  };
 }

@@ -6,8 +6,8 @@ import {
   decodeMessage,
   encodeArgs,
   encodeMessage,
-  masterProtocol,
   type Protocol,
+  protocolOf,
   RequestParser,
   ResponseParser,
   readError,
@@ -17,7 +17,7 @@ import {
 } from '../src/index.ts';
 import { captured, rpcs, type Vector, vectors } from './vectors.ts';
 
-const protocol: Protocol = masterProtocol;
+const protocol = protocolOf('0.3.13') as Protocol;
 const methodById = new Map(
   Object.entries(protocol).map(([name, method]) => [method.functionId, { name, method }]),
 );
@@ -64,7 +64,9 @@ function throughUs(vector: Vector, frameHex: string, withLiteral: boolean): stri
       method: Protocol[string];
     };
     const args = decodeArgs(method, new ByteReader(request?.body as Buffer));
-    expect(plain(args)).toEqual(vector.value);
+    // An argument that came with a later release reads as what is meant without it.
+    const later = Object.is(method, protocol['BatchReplicaClear']) ? ['default'] : [];
+    expect(plain(args)).toEqual([...(vector.value as unknown[]), ...later]);
     writeRequest(out, sequenceOf(vector), method.functionId, () =>
       encodeArgs(out, method, args, { withLiteral }),
     );

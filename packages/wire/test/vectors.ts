@@ -25,9 +25,24 @@ export const {
   vectors,
   captured_rpc: captured,
   rpcs,
+  type_codes_by_version: typeCodesByRelease,
+  'type_literals_v0.3.12.post1': literalsOf0312,
 } = JSON.parse(
   readFileSync(new URL('./vectors/mooncake-0.3.13.json', import.meta.url), 'utf8'),
-) as { vectors: Vector[]; captured_rpc: Vector[]; rpcs: Record<string, RpcRow> };
+) as {
+  vectors: Vector[];
+  captured_rpc: Vector[];
+  rpcs: Record<string, RpcRow>;
+  /** By call, then by release. */
+  type_codes_by_version: Record<
+    string,
+    Record<string, { readonly request: number | null; readonly response: number }>
+  >;
+  'type_literals_v0.3.12.post1': Record<
+    string,
+    { readonly request: string | null; readonly response: string }
+  >;
+};
 
 export const framesOf = (direction: Vector['direction']): Buffer[] =>
   [...vectors, ...captured]

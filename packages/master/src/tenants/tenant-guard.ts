@@ -47,6 +47,12 @@ const places: Partial<Record<Name, Place>> = {
   MoveRevoke: { tenant: 2 },
   CreateCopyTask: { tenant: 1 },
   CreateMoveTask: { tenant: 1 },
+  BatchReplicaClear: { tenant: 3 },
+  ProbeKey: { tenant: 1 },
+  BatchProbeKey: { tenant: 2, keys: 1 },
+  GetReplicaListForAdmin: { tenant: 1 },
+  BatchGetReplicaListForAdmin: { tenant: 1, keys: 0 },
+  RegisterPrefetchTask: { tenant: 2 },
 };
 
 /** Handlers that refuse callers whose tenant has no name, or one that no tenant can have. */

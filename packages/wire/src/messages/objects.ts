@@ -1,5 +1,6 @@
 import {
   bool,
+  type Codec,
   type Infer,
   i32,
   list,
@@ -89,26 +90,64 @@ const bufferDescriptor = struct({
   transportEndpoint: endpoint,
 });
 
-/** Where one copy of an object lies. */
-export const replicaDescriptor = struct({
-  id: size,
-  location: variant({
-    memory: struct({ buffer: bufferDescriptor }),
-    nof: struct({ buffer: bufferDescriptor }),
-    disk: struct({ filePath: text(2 ** 14), objectSize: size }),
-    localDisk: struct({ clientId: uuid, objectSize: size, transportEndpoint: endpoint }),
-    dfs: struct({
-      filePath: text(2 ** 14),
-      offset: size,
-      objectSize: size,
-      alignedSize: size,
-      shardIdx: i32,
-    }),
+const locations = {
+  memory: struct({ buffer: bufferDescriptor }),
+  nof: struct({ buffer: bufferDescriptor }),
+  disk: struct({ filePath: text(2 ** 14), objectSize: size }),
+  localDisk: struct({ clientId: uuid, objectSize: size, transportEndpoint: endpoint }),
+  dfs: struct({
+    filePath: text(2 ** 14),
+    offset: size,
+    objectSize: size,
+    alignedSize: size,
+    shardIdx: i32,
   }),
-  /** One of `ReplicaStatus`. */
-  status: i32,
-});
+};
+
+/** Where one copy of an object lies. */
+export const replicaDescriptor = replicaDescriptorOf(locations);
 export type ReplicaDescriptor = Infer<typeof replicaDescriptor>;
+export type ReplicaKind = ReplicaDescriptor['location']['kind'];
+
+/** The same, where only these kinds of places are known. A descriptor of another kind cannot be written. */
+export function replicaDescriptorIn(kinds: readonly ReplicaKind[]): Codec<ReplicaDescriptor> {
+  const known = Object.entries(locations).filter(([kind]) => kinds.includes(kind as ReplicaKind));
+  return replicaDescriptorOf(Object.fromEntries(known) as typeof locations);
+}
+
+function replicaDescriptorOf(known: typeof locations) {
+  return struct({
+    id: size,
+    location: variant(known),
+    /** One of `ReplicaStatus`. */
+    status: i32,
+  });
+}
+
+/** What a batch look-up without leases still leases: see `ProbePolicy`. */
+export interface ProbeOptions {
+  /** One of `ProbePolicy`. */
+  readonly policy: number;
+  /** How many consecutive keys make one candidate. */
+  readonly candidateSize: number;
+}
+
+/** `LAST_HIT_ONLY` leases the last candidate of which all keys are there. */
+export const ProbePolicy = { NONE: 0, LAST_HIT_ONLY: 1 } as const;
+
+/** Trivially copyable, so it travels as it lies in memory: u8, 7 bytes of padding, u64. */
+export const probeOptions: Codec<ProbeOptions> = {
+  literal: [0xfd, 0x06, 0x04, 0x89, 0x89, 0xff],
+  write(out, { policy, candidateSize }) {
+    out.size(policy);
+    out.size(candidateSize);
+  },
+  read(source) {
+    const policy = source.u8();
+    source.raw(7);
+    return { policy, candidateSize: source.size() };
+  },
+};
 
 export const getReplicaListResponse = struct({
   replicas: list(replicaDescriptor),

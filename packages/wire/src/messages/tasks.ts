@@ -11,10 +11,14 @@ export const copyStartResponse = struct({
   targets: list(replicaDescriptor),
 });
 
+export type CopyStartResponse = Infer<typeof copyStartResponse>;
+
 export const moveStartResponse = struct({
   source: replicaDescriptor,
   target: optional(replicaDescriptor),
 });
+
+export type MoveStartResponse = Infer<typeof moveStartResponse>;
 
 export const queryTaskResponse = struct({
   id: uuid,
@@ -44,6 +48,7 @@ export const taskCompleteRequest = struct({ id: uuid, status: i32, message: text
 
 /** One object to be written to a client's own disk, or brought back from it. */
 export const diskTaskItem = struct({ tenantId, key: objectKey, size: i64 });
+export type DiskTaskItem = Infer<typeof diskTaskItem>;
 
 export const storageObjectMetadata = struct({
   bucketId: i64,
