@@ -59,6 +59,8 @@ const objectLife: Scenario = {
     await script.call('PutStart', writer, '', 10, configOf(), tenant);
     await script.call('PutStart', writer, 'k', 0, configOf(), tenant);
     await script.call('PutStart', writer, 'k', 17 * mebibyte, configOf(), tenant);
+    // That asked for eviction, which is to find nothing yet.
+    await script.wait(200);
 
     await script.call('PutEnd', writer, meta('k'), ALL, tenant);
     await script.call('PutRevoke', writer, 'k', ALL, tenant);

@@ -397,9 +397,11 @@ export class MasterCore {
     return this.#objects.keys(tenant);
   }
 
-  /** Those of objects that can be read. */
-  *readableKeys(): IterableIterator<string> {
-    for (const object of this.#objects.all()) if (this.#reader.isReadable(object)) yield object.key;
+  /** Those of a tenant's objects that can be read. */
+  *readableKeys(tenant = defaultTenant): IterableIterator<string> {
+    for (const object of this.#objects.ofTenant(tenant)) {
+      if (this.#reader.isReadable(object)) yield object.key;
+    }
   }
 
   hasObjects(tenant: string): boolean {
