@@ -184,12 +184,12 @@ export class ObjectTable {
       if (isOfType(replica, replicaType)) replica.isComplete = true;
       if (!replica.isComplete) isComplete = false;
     }
-    object.leaseUntilMs = Math.max(object.leaseUntilMs, nowMs);
     object.answer = null;
     this.#holds(object, heldBy(object.replicas));
     if (object.held !== 0) {
       if (this.isUnfinished(object)) {
         this.#unfinished.remove(object);
+        object.leaseUntilMs = Math.max(object.leaseUntilMs, nowMs);
         this.order.add(object, nowMs);
         if (!isComplete) this.#trail(object);
       } else {
