@@ -2,7 +2,7 @@ import { type Option, type OptionValues, optionTypes } from '@tsukimi/base';
 import { masterReleases, parseRelease } from '@tsukimi/wire';
 import { z } from 'zod';
 import { defaultCoreOptions } from './core/core-options.ts';
-import { allocationStrategies } from './core/segment-table.ts';
+import { type AllocationStrategy, allocationStrategies } from './core/segment-table.ts';
 import { storageOptions } from './storage-options.ts';
 import { tenantOptions } from './tenants/tenant-options.ts';
 
@@ -35,6 +35,12 @@ const releasePort = z
     return { release: text.slice(0, Math.max(at, 0)), port: text.slice(at + 1) };
   })
   .pipe(z.object({ release, port }));
+
+/** What Mooncake has for memory that is not here, and what is done instead. */
+const likeStrategies: Readonly<Record<string, AllocationStrategy>> = {
+  ssd_free_ratio_first: 'free_ratio_first',
+  cxl: 'random',
+};
 
 /** Options of `mooncake_master` that mean something here, under its names, and a few of ours. */
 const activeOptions = {
@@ -149,8 +155,11 @@ const activeOptions = {
     doc: 'Part of the memory in use from which eviction works.',
   },
   allocationStrategy: {
-    schema: z.enum(allocationStrategies).default('random'),
-    doc: `Where new objects go: ${allocationStrategies.join(', ')}.`,
+    schema: z
+      .enum([...allocationStrategies, ...Object.keys(likeStrategies)])
+      .default('random')
+      .transform((name) => (likeStrategies[name] ?? name) as AllocationStrategy),
+    doc: `Where new objects go: ${allocationStrategies.join(', ')}; ssd_free_ratio_first is free_ratio_first here, cxl random.`,
   },
   enableHa: {
     schema: flag,

@@ -33,4 +33,13 @@ describe('options of the master', () => {
       "RPC on 0.0.0.0:50051, admin and metrics on http://127.0.0.1:9003; Mooncake's ports have no authentication: let only the cluster's machines reach them",
     ]);
   });
+
+  it('know the strategies of allocation for memory that is not here', () => {
+    expect(load().allocationStrategy).toBe('random');
+    expect(load('--allocation_strategy=ssd_free_ratio_first').allocationStrategy).toBe(
+      'free_ratio_first',
+    );
+    expect(load('-allocation_strategy=cxl').allocationStrategy).toBe('random');
+    expect(() => load('--allocation_strategy=best')).toThrow('--allocation-strategy: "best"');
+  });
 });

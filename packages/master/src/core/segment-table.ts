@@ -242,7 +242,7 @@ export class SegmentTable {
       }
     }
     const open = this.#inOrder(placement);
-    let index = open.length > 1 && open === this.#open ? below(this.#chance, open.length) : 0;
+    let index = open.length > 1 && open === this.#open ? this.#startIndex() : 0;
     for (let left = open.length; left > 0; left -= 1) {
       if (replicas.length >= placement.replicaCount) break;
       this.#tryIn(open[index] as MountedSegment, byteCount, replicas);
@@ -337,15 +337,24 @@ export class SegmentTable {
   }
 
   #inOrder({ hostId }: Placement): readonly MountedSegment[] {
-    if (this.#strategy === 'random' || this.#open.length < 2) return this.#open;
-    if (this.#strategy === 'free_ratio_first') {
-      return this.#open.toSorted((one, other) => usedRatio(one) - usedRatio(other));
-    }
+    if (this.#strategy !== 'local_first' || this.#open.length < 2) return this.#open;
     const start = below(this.#chance, this.#open.length);
     const rotated = [...this.#open.slice(start), ...this.#open.slice(0, start)];
     const isLocal = ({ descriptor }: MountedSegment) =>
       hostId !== '' && descriptor.hostId === hostId;
     return [...rotated.filter(isLocal), ...rotated.filter((segment) => !isLocal(segment))];
+  }
+
+  /**
+   * Any; or of any two, which may be the same, the one with more room. So the emptiest gets twice its
+   * share at most: one that has just come is filled bit by bit, and nobody waits for it.
+   */
+  #startIndex(): number {
+    const one = below(this.#chance, this.#open.length);
+    if (this.#strategy !== 'free_ratio_first') return one;
+    const other = below(this.#chance, this.#open.length);
+    const ratioAt = (index: number) => usedRatio(this.#open[index] as MountedSegment);
+    return ratioAt(other) < ratioAt(one) ? other : one;
   }
 
   images(): MountImage[] {

@@ -22,7 +22,7 @@ function put(core: MasterCore, key: string, on: readonly number[], by = writer) 
     by,
     key,
     100,
-    configOf({ replicaNum: on.length, preferredSegments }),
+    configOf({ replicaNum: Math.max(1, on.length), preferredSegments }),
   );
   return 'ok' in started ? core.putEnd(by, key, null, 4) : started;
 }
@@ -164,6 +164,34 @@ describe('a writer whose connections ended', () => {
     ]);
     expect(core.exist('a')).toBe(true);
     core.checkInvariants();
+  });
+});
+
+describe('a segment that has just come', () => {
+  it.each(['random', 'free_ratio_first'] as const)(
+    'is filled bit by bit and gets no more than twice its share, %s',
+    (allocationStrategy) => {
+      const { core } = coreForTests({ allocationStrategy });
+      for (let number = 1; number <= 4; number++) {
+        core.mountSegment(segmentOf(number, 1_000_000), uuid(number));
+      }
+      for (let index = 0; index < 4_000; index++) put(core, `old-${index}`, []);
+      core.mountSegment(segmentOf(5, 1_000_000), uuid(5));
+      for (let index = 0; index < 1_000; index++) put(core, `new-${index}`, []);
+      const share = (core.segmentsNamed('host:5')[0]?.usedByteCount ?? 0) / 100_000;
+      expect(share).toBeGreaterThan(0.15);
+      expect(share).toBeLessThan(0.45);
+    },
+  );
+
+  it('gets its share of the objects when room is looked for first', () => {
+    const { core } = coreForTests({ allocationStrategy: 'free_ratio_first' });
+    core.mountSegment(segmentOf(1, 1_000_000), uuid(1));
+    for (let index = 0; index < 1_000; index++) put(core, `old-${index}`, []);
+    core.mountSegment(segmentOf(2, 1_000_000), uuid(2));
+    for (let index = 0; index < 2_000; index++) put(core, `new-${index}`, []);
+    const [one, two] = core.segments().map(({ usedByteCount }) => usedByteCount);
+    expect(Math.abs((one as number) - (two as number))).toBeLessThan(20_000);
   });
 });
 
