@@ -22,7 +22,7 @@ export class LanePool {
   readonly #options: LanePoolOptions;
   readonly #lanes = new Set<TcpLane>();
   readonly #waiting: LaneJob[] = [];
-  /** How many lanes were opened to each address and are not closed. */
+  /** How many lanes are open to each address; infinitely many where none could be opened. */
   readonly #laneCounts: number[];
   #isRetired = false;
 
@@ -102,10 +102,14 @@ export class LanePool {
       clock,
       connectTimeoutMs,
       idleLimitMs,
+      isSpare: index > 0,
       staging,
       onChange: () => {
         if (lane.isClosed && this.#lanes.delete(lane)) {
-          this.#laneCounts[index] = (this.#laneCounts[index] as number) - 1;
+          const isLost = index > 0 && !lane.isConnected;
+          this.#laneCounts[index] = isLost
+            ? Number.POSITIVE_INFINITY
+            : (this.#laneCounts[index] as number) - 1;
         }
         this.#startWaiting();
         if (this.#isRetired && lane.jobCount === 0) lane.close();

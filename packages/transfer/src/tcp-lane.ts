@@ -9,6 +9,8 @@ export interface LaneOptions {
   readonly clock: Clock;
   readonly connectTimeoutMs: number;
   readonly idleLimitMs: number;
+  /** Whether the peer can be reached at another address, where this one cannot be connected to. */
+  readonly isSpare: boolean;
   /** May be the same for all lanes: its bytes are used before the next read. */
   readonly staging: Buffer;
   /** A transfer has ended, or the lane itself. */
@@ -24,7 +26,7 @@ export interface LaneJob {
   lane: TcpLane | null;
   /**
    * Called once for each start. `mayRepeat` says that the request failed for no reason of its own: on a connection that
-   * its peer had closed while it was idle (`idle`), or because another request ended it (`other`).
+   * its peer had closed while it was idle (`idle`), or because another request ended it or a spare address does not answer (`other`).
    */
   settle(fault: unknown, mayRepeat: 'idle' | 'other' | null): void;
 }
@@ -248,15 +250,17 @@ export class TcpLane implements Receiver {
     this.#connecting?.cancel();
     this.#idleTimer?.cancel();
     const wasIdle = this.#hasServed && this.#isUnheardSinceIdle;
+    const isElsewhere = this.#options.isSpare && !this.isConnected;
+    const mayRepeat = chosen !== null || isElsewhere ? 'other' : wasIdle ? 'idle' : null;
     const ended = [...this.#unsent, ...this.#unanswered.splice(0)];
     this.#unsent.clear();
     this.#byteCount = 0;
+    this.#options.onChange(this);
     for (const { job } of ended) {
       job.lane = null;
       if (job === chosen) job.settle(fault, null);
-      else job.settle(reason, chosen !== null ? 'other' : wasIdle ? 'idle' : null);
+      else job.settle(reason, mayRepeat);
     }
-    this.#options.onChange(this);
   }
 
   #lost(cause: unknown): Fault {

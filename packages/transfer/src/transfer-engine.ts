@@ -52,6 +52,11 @@ export interface TransferEngineOptions {
   readonly logger: Logger;
   /** Offer own shared memory to peers on this host, and use theirs. */
   readonly sharedMemory: boolean;
+  /**
+   * More addresses of this machine, one for each further network interface. Peers of ours spread their
+   * connections over all of them; others use `host` alone.
+   */
+  readonly dataHosts?: readonly string[];
   /** 0, the default, picks a free one. */
   readonly dataPort?: number;
   readonly rpcPort?: number;
@@ -68,6 +73,8 @@ export interface TransferOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Requests that our data port takes on one connection before the first is answered. */
+const requestsAhead = 64;
 const requestCountMax = 16_384;
 
 /** Speaks for this process's memory to its peers, and for its peers' memory to this process. */
@@ -76,6 +83,8 @@ export class TransferEngine implements Service {
   readonly #host: string;
   readonly #registry = new MemoryRegistry();
   readonly #data: DataServer;
+  /** One for each of `dataHosts`. */
+  readonly #moreData: readonly DataServer[];
   readonly #handshake: HandshakeDaemon;
   readonly #source: PeerSource;
   readonly #peers: PeerDirectory;
@@ -97,11 +106,12 @@ export class TransferEngine implements Service {
       clock: options.clock,
       onDeath: (error: unknown) => this.#ending.died(error),
     };
-    this.#data = new DataServer({
-      ...listening,
-      port: options.dataPort ?? 0,
-      resolve: (address, byteCount) => this.#registry.resolve(address, byteCount),
-    });
+    const resolve = (address: bigint, byteCount: bigint) =>
+      this.#registry.resolve(address, byteCount);
+    this.#data = new DataServer({ ...listening, port: options.dataPort ?? 0, resolve });
+    this.#moreData = (options.dataHosts ?? []).map(
+      (host) => new DataServer({ ...listening, host, port: 0, resolve }),
+    );
     const { metadata, clusterId = '' } = options;
     this.#handshake = new HandshakeDaemon({
       ...listening,
@@ -153,7 +163,7 @@ export class TransferEngine implements Service {
   async start(): Promise<void> {
     const { logger, metadata } = this.#options;
     try {
-      await this.#data.start();
+      for (const server of [this.#data, ...this.#moreData]) await server.start();
       await this.#handshake.start();
       if (metadata !== null) await this.#publish(metadata);
       else this.#name = formatAddress({ host: this.#host, port: this.#handshake.port });
@@ -381,13 +391,20 @@ export class TransferEngine implements Service {
         this.#options.sharedMemory && shared.length > 0
           ? { host: hostId(), buffers: shared }
           : null,
-      ownTarget: { requestsAhead: 64, addresses: [] },
+      ownTarget: {
+        requestsAhead,
+        addresses: (this.#options.dataHosts ?? []).map((host, index) => ({
+          host,
+          port: this.#moreData[index]?.port ?? 0,
+        })),
+      },
     };
   }
 
   async #close(deadline: AbortSignal): Promise<void> {
     for (const transport of this.#transports) transport.close();
-    await Promise.all([this.#data.stop(deadline), this.#handshake.stop()]);
+    const servers = [this.#data, ...this.#moreData];
+    await Promise.all([...servers.map((server) => server.stop(deadline)), this.#handshake.stop()]);
   }
 }
 
