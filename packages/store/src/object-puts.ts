@@ -88,9 +88,11 @@ export class ObjectPuts {
           existing.push(index);
           return;
         }
-        outcomes[index] = 'ok' in result ? { ok: 'stored' } : result;
         if (hasNoRoom(result)) room.wait(index, nowMs);
         else waiting.delete(index);
+        // An attempt that the end of time cut off tells less than the one before it.
+        if (pollMs > pollMinMs && signal.aborted && 'error' in result) return;
+        outcomes[index] = 'ok' in result ? { ok: 'stored' } : result;
       });
       await this.#tellPresent(entries, existing, signal, (index, isPresent) => {
         if (isPresent !== true) return;

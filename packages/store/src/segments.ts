@@ -1,5 +1,11 @@
 import { assert, type Clock, Fault, type Logger, type Random, type Scheduled } from '@tsukimi/base';
-import { allocateMemory, type Memory, type TransferEngine } from '@tsukimi/transfer';
+import {
+  allocateMemory,
+  type FileRange,
+  type Memory,
+  mapFileMemory,
+  type TransferEngine,
+} from '@tsukimi/transfer';
 import { ErrorCode, makeUuid, type Segment, type Uuid } from '@tsukimi/wire';
 import type { LifeOutcome } from './core/store-life.ts';
 import type { Gate } from './gate.ts';
@@ -64,16 +70,18 @@ export class Segments {
   }
 
   /**
-   * Lends more memory, at once: the id by which it is taken back. `NO_AVAILABLE_HANDLE` when this host has
-   * not that much, `RPC_FAIL` when no master takes it.
+   * Lends more memory, or a part of a file, at once: the id by which it is taken back.
+   * `NO_AVAILABLE_HANDLE` when this host has not that much, `FILE_OPEN_FAIL`, `INVALID_PARAMS` for a part
+   * that the file does not have, `RPC_FAIL` when no master takes it.
    */
-  mount(size: SegmentSize, options: CallOptions = {}): Promise<Outcome<Uuid>> {
+  mount(size: SegmentSize | FileRange, options: CallOptions = {}): Promise<Outcome<Uuid>> {
     const { clock, controlTimeoutMs, engine, gate, link, logger, onLending } = this.#options;
     return gate.one<Uuid>('mount', controlTimeoutMs, options, async (signal) => {
       let memory: Memory;
       try {
-        memory = this.#allocate(size);
+        memory = 'path' in size ? mapFileMemory(size) : this.#allocate(size);
       } catch (error) {
+        if (Fault.has(error, 'NOT_FOUND')) return { error: ErrorCode.FILE_OPEN_FAIL };
         if (Fault.has(error, 'INVALID_ARGUMENT')) return { error: ErrorCode.INVALID_PARAMS };
         logger.warn('store.segment_unavailable', { reason: String(error) });
         return { error: ErrorCode.NO_AVAILABLE_HANDLE };

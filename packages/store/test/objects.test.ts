@@ -1,3 +1,6 @@
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { eventually } from '@tsukimi/base/testing';
 import { errorName } from '@tsukimi/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -115,7 +118,7 @@ describe('Objects', () => {
     const { objects } = borrower.store;
     const others = lenders[0].store.objects;
     const reserved = valueOf(await others.reserve('k', 3));
-    const early = await objects.put('k', bytesOf(1, 5), { timeoutMs: 50 });
+    const early = await objects.put('k', bytesOf(1, 5), { timeoutMs: 500 });
     expect(nameOf(early)).toBe('OBJECT_ALREADY_EXISTS');
     const waiting = objects.put('k', bytesOf(1, 5));
     await reserved.write(0, Buffer.from('abc'));
@@ -134,7 +137,7 @@ describe('Objects', () => {
     for (const key of ['a', 'b']) {
       expect(nameOf(await objects.put(key, half, pinned))).toBe('stored');
     }
-    const late = await objects.put('c', half, { timeoutMs: 50 });
+    const late = await objects.put('c', half, { timeoutMs: 500 });
     expect(nameOf(late)).toBe('NO_AVAILABLE_HANDLE');
     const waiting = objects.putBatch(['c', 'd'], [half, bytesOf(2, 10)], pinned);
     await eventually(async () => valueOf(await objects.exist('d')), 'what fits to be stored');
@@ -153,7 +156,7 @@ describe('Objects', () => {
     const got = valueOf(await objects.get('k'));
     expect(got.equals(bytesOf(got.length - 200_000, got.length))).toBe(true);
     const reserved = valueOf(await objects.reserve('r', 3));
-    const busy = await objects.put('r', bytesOf(1, 3), { timeoutMs: 20 });
+    const busy = await objects.put('r', bytesOf(1, 3), { timeoutMs: 500 });
     expect(nameOf(busy)).toBe('OBJECT_ALREADY_EXISTS');
     expect(nameOf(await reserved.revoke())).toBe(undefined);
     expect(nameOf(await objects.put('r', bytesOf(1, 3)))).toBe('stored');
@@ -172,6 +175,32 @@ describe('Objects', () => {
 });
 
 describe('Segments', () => {
+  it('may lie in a file', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tsukimi-segment-'));
+    const path = join(directory, 'segment');
+    writeFileSync(path, '');
+    truncateSync(path, 3 * 4_096);
+    const { segments, objects } = borrower.store;
+    const mount = (offset: number, byteCount: number, file = path) =>
+      segments.mount({ path: file, offset, byteCount });
+    expect(nameOf(await mount(0, 4_096, `${path}/not`))).toBe('FILE_OPEN_FAIL');
+    for (const [offset, byteCount] of [
+      [1, 4_096],
+      [4_096, 3 * 4_096],
+      [0, 0],
+      [-4_096, 4_096],
+    ] as const) {
+      expect(nameOf(await mount(offset, byteCount))).toBe('INVALID_PARAMS');
+    }
+    const id = valueOf(await mount(4_096, 2 * 4_096));
+    const config = { preferredSegments: [borrower.store.hostname] };
+    expect(nameOf(await objects.put('k', bytesOf(1, 5_000), { config }))).toBe('stored');
+    expect(valueOf(await lenders[0].store.objects.get('k')).equals(bytesOf(1, 5_000))).toBe(true);
+    expect(readFileSync(path).includes(bytesOf(1, 5_000))).toBe(true);
+    expect(nameOf(await segments.unmount(id))).toBe(undefined);
+    rmSync(directory, { recursive: true });
+  });
+
   it('come and go at run time, and survive a restart of the master', async () => {
     const { segments, objects } = borrower.store;
     const ids = [];

@@ -17,13 +17,13 @@ describe('EndpointHealth', () => {
     expect([health.hasSuspects(1), health.hasSuspects(10_000)]).toEqual([true, false]);
   });
 
-  it('names those that work, the latest first, and forgets the oldest', () => {
+  it('names those that work, and forgets the oldest', () => {
     const health = new EndpointHealth();
     health.worked('a');
     health.failed('b', 0);
     health.worked('c');
     health.worked('a');
-    expect(health.working()).toEqual(['a', 'c']);
+    expect(health.working()).toEqual(['c', 'a']);
     for (let index = 0; index < 1_024; index++) health.worked(String(index));
     expect(health.working()).toHaveLength(1_024);
     expect(health.isSuspect('b', 1)).toBe(false);

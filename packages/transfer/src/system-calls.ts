@@ -50,18 +50,18 @@ const unreachable = new FinalizationRegistry<{ address: bigint; byteCount: numbe
   ({ address, byteCount }) => void library().munmap(address, byteCount),
 );
 
-/** Maps a file into memory. Throws `NO_SPACE` where the process has no room for it. */
-export function mapFile(descriptor: number, byteCount: number): Mapping {
-  return map(MAP_SHARED, descriptor, byteCount);
+/** Maps a file into memory, from a multiple of the page size on. Throws `NO_SPACE` where the process has no room for it. */
+export function mapFile(descriptor: number, byteCount: number, offset = 0): Mapping {
+  return map(MAP_SHARED, descriptor, byteCount, offset);
 }
 
 /** Maps memory of this process alone, zeroed. Throws `NO_SPACE`. */
 export function mapPrivate(byteCount: number): Mapping {
-  return map(MAP_PRIVATE_ANONYMOUS, -1, byteCount);
+  return map(MAP_PRIVATE_ANONYMOUS, -1, byteCount, 0);
 }
 
-function map(flags: number, descriptor: number, byteCount: number): Mapping {
-  const address = library().mmap(null, byteCount, PROT_READ_WRITE, flags, descriptor, 0);
+function map(flags: number, descriptor: number, byteCount: number, offset: number): Mapping {
+  const address = library().mmap(null, byteCount, PROT_READ_WRITE, flags, descriptor, offset);
   if (address === MAP_FAILED) {
     throw new Fault('NO_SPACE', `mapping ${byteCount} bytes failed with errno ${koffi.errno()}`);
   }

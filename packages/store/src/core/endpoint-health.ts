@@ -9,12 +9,14 @@ const endpointCountMax = 1_024;
 
 /** What transfers have taught about those who hold segments: whom to ask first, and whom last. */
 export class EndpointHealth {
-  /** When the last transfer failed, null when it worked; in the order of last word. */
+  /** When the last transfer failed, null when it worked; in the order in which that was learnt. */
   readonly #failedAtMs = new Map<string, number | null>();
   /** Endpoints that failed and that no master has been told of. */
   readonly #untold = new Set<string>();
 
   worked(endpoint: string): void {
+    // Nothing new, most of the time.
+    if (this.#failedAtMs.get(endpoint) === null) return;
     this.#note(endpoint, null);
     this.#untold.delete(endpoint);
   }
@@ -44,7 +46,7 @@ export class EndpointHealth {
     return false;
   }
 
-  /** Those whose last transfer worked, the latest first. */
+  /** Those whose last transfer worked, who recovered last first. */
   working(): string[] {
     return [...this.#failedAtMs]
       .filter(([, failedAtMs]) => failedAtMs === null)
