@@ -7,6 +7,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { configOf, segmentOf, uuid } from '@tsukimi/master/testing';
@@ -118,9 +119,11 @@ function reading(
 /** One JSON object for each operation, count of connections and depth, and one for memory. */
 export async function run(asked: readonly string[] = []): Promise<object[]> {
   await using processes = new Processes();
+  const journalFlag = `--journal-dir=${join(processes.directory, 'journal')}`;
   const flags = ['--client_ttl=3600', '--default_kv_lease_ttl=10000'];
   const masters = {
     own: await startOwnMaster(processes, { flags }),
+    journaled: await startOwnMaster(processes, { flags: [...flags, journalFlag] }),
     real: await startRealMaster(processes, { flags }),
   };
   for (const master of Object.values(masters)) await prepare(master);
@@ -131,8 +134,12 @@ export async function run(asked: readonly string[] = []): Promise<object[]> {
       for (const depth of depths) {
         const own = await measure(masters.own, operation, connections, depth);
         const real = await measure(masters.real, operation, connections, depth);
+        // Only what changes something is written to a journal.
+        const journaled = name.startsWith('put')
+          ? { journaled: await measure(masters.journaled, operation, connections, depth) }
+          : {};
         results.push({
-          ...{ benchmark: 'master', operation: name, connections, depth, own, real },
+          ...{ benchmark: 'master', operation: name, connections, depth, own, ...journaled, real },
           operations_per_second_ratio: ratio(own.operations_per_second, real.operations_per_second),
           operations_per_cpu_second_ratio: ratio(
             real.cpu_seconds_per_100000,
@@ -147,7 +154,34 @@ export async function run(asked: readonly string[] = []): Promise<object[]> {
     const real = await memoryPerMillion(masters.real);
     results.push({ benchmark: 'master', operation: 'memory_mib_per_million_objects', own, real });
   }
+  if (asked.length === 0 || asked.includes('recovery')) {
+    results.push(await recovery(processes, masters.journaled, [...flags, journalFlag]));
+  }
   return results;
+}
+
+/** A master with a million objects is killed and started again. */
+async function recovery(processes: Processes, master: Master, flags: string[]): Promise<object> {
+  const socket = await connected(master.port);
+  await store(socket, 'tsukimi/0123456789abcdef/0/256/recovered', 1_000_000);
+  const metrics = await (await fetch(`${master.adminUrl}/metrics`)).text();
+  const metric = (name: string) =>
+    Number(new RegExp(`^tsukimi_master_journal_${name} (.*)$`, 'm').exec(metrics)?.[1]);
+  socket.destroy();
+  master.started.child.kill('SIGKILL');
+  await master.started.exited;
+  const startedMs = performance.now();
+  const again = await startOwnMaster(processes, { flags, firstPort: master.port });
+  const readyMs = Math.round(performance.now() - startedMs);
+  const recovered = /journal\.recovered objects=(\d+) segments=\d+ bytes=(\d+) ms=(\d+)/.exec(
+    again.started.log(),
+  );
+  return {
+    ...{ benchmark: 'master', operation: 'recovery', objects: Number(recovered?.[1]) },
+    ...{ bytes: Number(recovered?.[2]), recovery_ms: Number(recovered?.[3]), ready_ms: readyMs },
+    ...{ snapshots: metric('snapshots_total'), last_snapshot_ms: metric('last_snapshot_ms') },
+    rss_mib: Math.round(residentMiB(again)),
+  };
 }
 
 async function measure(master: Master, operation: Operation, connections: number, depth: number) {
@@ -171,7 +205,7 @@ async function measure(master: Master, operation: Operation, connections: number
 
 const ratio = (one: number, other: number): number => Number((one / other).toFixed(2));
 
-/** Mounts memory and stores the objects that are read. */
+/** Mounts memory and stores the objects that are read. The holder stays: a master misses one whose connections end. */
 async function prepare({ port }: Master): Promise<void> {
   const socket = await connected(port);
   await answered(socket, frame('MountSegment', [segmentOf(1, 2 ** 38), holder], 0), 1);
@@ -180,7 +214,6 @@ async function prepare({ port }: Master): Promise<void> {
   const [checked] = await answered(socket, frame('ExistKey', ['key-1', tenant], 0), 1);
   const result = decodeMessage(new ByteReader(checked as Buffer), masterProtocol.ExistKey.response);
   if (!('ok' in result && result.ok)) throw new Error('the master does not store objects');
-  socket.destroy();
 }
 
 async function store(socket: Socket, prefix: string, count: number): Promise<void> {

@@ -76,7 +76,7 @@ export function assembleMaster(options: MasterOptions, ports: MasterPorts): Mast
 }
 
 /** One of several masters: serves only while it leads. */
-export function assembleStandby(
+function assembleStandby(
   options: MasterOptions,
   ports: MasterPorts,
 ): Pick<Master, 'services' | 'admin' | 'notices'> {

@@ -9,7 +9,7 @@ import {
 /** Where the master is: at an address, or whoever leads according to etcd or redis. */
 export type MasterAddress = Address | ElectedMaster;
 
-export interface ElectedMaster {
+interface ElectedMaster {
   readonly board: EtcdAddress | RedisAddress;
   readonly clusterId: string;
 }

@@ -3,8 +3,6 @@ import { join } from 'node:path';
 import { Fault } from '@tsukimi/base';
 
 const fileName = /^(journal|snapshot)-(\d{10})\.(log|snap|tmp)$/;
-/** Beyond it, a generation would not fit its place in a file's head. */
-export const generationMax = 2 ** 32 - 1;
 
 /**
  * The files of a journal: `journal-<generation>.log` holds changes, `snapshot-<generation>.snap` the
