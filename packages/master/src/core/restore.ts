@@ -1,5 +1,5 @@
 import { Fault } from '@tsukimi/base';
-import type { AsideImage, CoreImage, MountImage, ObjectImage, ReplicaImage } from './change-log.ts';
+import type { CoreImage, MountImage, ObjectImage, ReplicaImage } from './change-log.ts';
 import type { ClientTable } from './client-table.ts';
 import type { LocalDisk, LocalDiskTable } from './local-disk-table.ts';
 import type { ObjectTable } from './object-table.ts';
@@ -13,12 +13,15 @@ interface Tables {
   readonly objects: ObjectTable;
 }
 
-/** A run of bytes in a segment, and what to do with the replica there. */
+/** A run of bytes in a segment, and where its replica goes. */
 interface Run {
   readonly offset: number;
   readonly byteCount: number;
   readonly id: number;
-  readonly take: (replica: MemoryReplica) => void;
+  readonly isComplete: boolean;
+  /** The replicas of its object; null for bytes that are set aside. */
+  readonly replicas: (Replica | null)[] | null;
+  readonly index: number;
 }
 
 /**
@@ -43,24 +46,35 @@ export function restore(
     clients.restore(owner, nowMs + options.unheardTtlMs);
     diskByNumber.set(number, disks.restore(owner, number));
   }
-  const restored: { readonly object: ObjectImage; readonly slots: (Replica | null)[] }[] = [];
+  // One list beside the other: an object for each pair would be another million to collect.
+  const images: ObjectImage[] = [];
+  const replicaLists: (Replica | null)[][] = [];
   for (const object of image.objects) {
-    const slots: (Replica | null)[] = object.replicas.map((replica, index) => {
-      if (replica.kind !== 'memory') return restoreFile(replica, diskByNumber);
-      runs.get(replica.mount)?.push(runOf(object, replica, (made) => (slots[index] = made)));
-      return null;
-    });
-    restored.push({ object, slots });
+    const replicas: (Replica | null)[] = new Array(object.replicas.length).fill(null);
+    for (const [index, replica] of object.replicas.entries()) {
+      if (replica.kind === 'memory') {
+        const { id, offset, isComplete } = replica;
+        const { byteCount } = object;
+        runs.get(replica.mount)?.push({ offset, byteCount, id, isComplete, replicas, index });
+      } else {
+        replicas[index] = restoreFile(replica, diskByNumber);
+      }
+    }
+    images.push(object);
+    replicaLists.push(replicas);
+  }
+  const aside = { isComplete: false, replicas: null, index: 0 };
+  for (const { mount, id, offset, byteCount } of image.aside) {
+    runs.get(mount)?.push({ offset, byteCount, id, ...aside });
   }
   const dueMs = nowMs + options.putReleaseTimeoutMs;
-  for (const aside of image.aside) {
-    runs.get(aside.mount)?.push(asideRun(aside, (replica) => objects.restoreAside(replica, dueMs)));
-  }
   for (const [number, ofSegment] of runs) {
-    place(segmentByNumber.get(number) as MountedSegment, ofSegment, segments);
+    const setAside = (replica: MemoryReplica) => objects.restoreAside(replica, dueMs);
+    place(segmentByNumber.get(number) as MountedSegment, ofSegment, segments, setAside);
   }
-  for (const { object, slots } of restored) {
-    const replicas = slots.filter((replica) => replica !== null);
+  for (const [index, object] of images.entries()) {
+    let replicas = replicaLists[index] as Replica[];
+    if (replicas.includes(null as never)) replicas = replicas.filter((replica) => replica !== null);
     if (replicas.length > 0) objects.restore(object, replicas, nowMs);
   }
   segments.countFrom(image.nextNumber);
@@ -94,25 +108,14 @@ function restoreFile(
   return { ...common, kind: 'localDisk', disk, byteCount, transportEndpoint };
 }
 
-function runOf(
-  { byteCount }: ObjectImage,
-  { id, offset, isComplete }: Extract<ReplicaImage, { kind: 'memory' }>,
-  keep: (replica: MemoryReplica) => void,
-): Run {
-  const take = (replica: MemoryReplica) => {
-    replica.isComplete = isComplete;
-    keep(replica);
-  };
-  return { offset, byteCount, id, take };
-}
-
-function asideRun({ id, offset, byteCount }: AsideImage, take: Run['take']): Run {
-  return { id, offset, byteCount, take };
-}
-
-function place(segment: MountedSegment, runs: Run[], segments: SegmentTable): void {
+function place(
+  segment: MountedSegment,
+  runs: Run[],
+  segments: SegmentTable,
+  setAside: (replica: MemoryReplica) => void,
+): void {
   runs.sort((one, other) => one.offset - other.offset);
-  for (const { offset, byteCount, id, take } of runs) {
+  for (const { offset, byteCount, id, isComplete, replicas, index } of runs) {
     const replica = segments.place(segment, offset, byteCount, id);
     if (replica === null) {
       throw new Fault(
@@ -120,7 +123,9 @@ function place(segment: MountedSegment, runs: Run[], segments: SegmentTable): vo
         `the journal has two replicas in byte ${offset} of segment ${segment.descriptor.name}; move it away to start without objects`,
       );
     }
-    take(replica);
+    replica.isComplete = isComplete;
+    if (replicas === null) setAside(replica);
+    else replicas[index] = replica;
   }
 }
 

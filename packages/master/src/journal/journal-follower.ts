@@ -2,7 +2,7 @@ import { BatchType } from './batch.ts';
 import { type Batch, BatchReader, damaged } from './batch-reader.ts';
 import type { JournalDirectory } from './journal-directory.ts';
 import { JournalImage } from './journal-image.ts';
-import { replay } from './record.ts';
+import { KnownTexts, replay } from './record.ts';
 
 /** How a log began: the payload of its first batch, as JSON. */
 export interface LogStart {
@@ -32,6 +32,7 @@ export interface JournalEnd {
  */
 export class JournalFollower {
   readonly #directory: JournalDirectory;
+  readonly #known = new KnownTexts();
   #image = new JournalImage();
   #reader: BatchReader | null = null;
   #generation = 0;
@@ -188,7 +189,7 @@ export class JournalFollower {
 
   #apply({ payload }: Batch): void {
     this.#replayedByteCount += payload.length;
-    replay(payload, this.#image);
+    replay(payload, this.#image, this.#known);
   }
 
   #startOver(): void {

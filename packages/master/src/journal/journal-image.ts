@@ -68,8 +68,9 @@ export class JournalImage implements ChangeLog, CoreImage {
       objects = new Map();
       this.#tenants.set(object.tenant, objects);
     }
-    if (!objects.has(object.key)) this.#objectCount += 1;
+    const before = objects.size;
     objects.set(object.key, object);
+    this.#objectCount += objects.size - before;
     for (const { id } of object.replicas) this.#seen(id);
   }
 

@@ -28,6 +28,7 @@ const HARD_PIN = 1;
 const CHECKSUM = 2;
 const GROUP = 4;
 const textByteCountMax = 0xffff;
+const knownTextCountMax = 4_096;
 
 /** Writes what it is told as records. */
 export class RecordWriter implements ChangeLog {
@@ -151,14 +152,27 @@ export class RecordWriter implements ChangeLog {
   }
 }
 
-/** Tells `log` what the records say. Throws `MALFORMED` for bytes that are none. */
-export function replay(records: Buffer, log: ChangeLog): void {
-  const source = new ByteReader(records);
-  source.lengthWidth = 2;
-  while (source.remaining > 0) replayOne(source, log);
+/** Texts that many objects share, so that each is kept once. */
+export class KnownTexts {
+  readonly #texts = new Map<string, string>();
+
+  same(text: string): string {
+    const known = this.#texts.get(text);
+    if (known !== undefined) return known;
+    if (this.#texts.size >= knownTextCountMax) this.#texts.clear();
+    this.#texts.set(text, text);
+    return text;
+  }
 }
 
-function replayOne(source: ByteReader, log: ChangeLog): void {
+/** Tells `log` what the records say. Throws `MALFORMED` for bytes that are none. */
+export function replay(records: Buffer, log: ChangeLog, known: KnownTexts): void {
+  const source = new ByteReader(records);
+  source.lengthWidth = 2;
+  while (source.remaining > 0) replayOne(source, log, known);
+}
+
+function replayOne(source: ByteReader, log: ChangeLog, known: KnownTexts): void {
   const kind = source.u8();
   switch (kind) {
     case Kind.MOUNTED:
@@ -170,7 +184,7 @@ function replayOne(source: ByteReader, log: ChangeLog): void {
     case Kind.DISK_UNMOUNTED:
       return log.diskUnmounted(source.size());
     case Kind.STORED:
-      return log.stored(readObject(source));
+      return log.stored(readObject(source, known));
     case Kind.GONE: {
       const tenant = readText(source);
       return log.gone(tenant, readText(source));
@@ -206,15 +220,15 @@ function readMount(source: ByteReader): MountImage {
   };
 }
 
-function readObject(source: ByteReader): ObjectImage {
-  const tenant = readText(source);
+function readObject(source: ByteReader, known: KnownTexts): ObjectImage {
+  const tenant = known.same(readText(source));
   const key = readText(source);
   const byteCount = source.size();
-  const writer = readText(source) as Uuid;
+  const writer = known.same(readText(source)) as Uuid;
   const softPinTtlMs = source.size();
   const flags = source.u8();
   const checksum = (flags & CHECKSUM) === 0 ? null : source.u64();
-  const groupId = (flags & GROUP) === 0 ? '' : readText(source);
+  const groupId = (flags & GROUP) === 0 ? '' : known.same(readText(source));
   const replicas: ReplicaImage[] = [];
   for (let left = source.u16(); left > 0; left -= 1) replicas.push(readReplica(source));
   const hardPin = (flags & HARD_PIN) !== 0;
