@@ -154,13 +154,18 @@ export class MasterCore {
 
   /** Goes on where another core stopped; only before anything else happens to this one. */
   restore(image: CoreImage): void {
+    for (const _ of this.restoring(image));
+  }
+
+  /** The same in steps of some milliseconds, for a caller with something else to do meanwhile. */
+  restoring(image: CoreImage): Generator<undefined, void> {
     const tables = {
       clients: this.#clients,
       segments: this.#segments,
       disks: this.#disks,
       objects: this.#objects,
     };
-    restore(image, tables, this.#options, this.#clock.monotonicMs());
+    return restore(image, tables, this.#options, this.#clock.monotonicMs());
   }
 
   /** What is to outlive this process, as it is while somebody walks through it. */

@@ -13,6 +13,8 @@ interface Tables {
   readonly objects: ObjectTable;
 }
 
+const objectsBetweenYields = 8_192;
+
 /** A run of bytes in a segment, and where its replica goes. */
 interface Run {
   readonly offset: number;
@@ -27,14 +29,15 @@ interface Run {
 /**
  * Fills empty tables with what another process had. Segments and disks are away until their clients
  * are heard. Replicas in what is not mounted any more are left out, and so are objects without others.
- * Throws `MALFORMED` for an image in which two replicas lie in the same bytes.
+ * Throws `MALFORMED` for an image in which two replicas lie in the same bytes. Yields now and then, for
+ * a caller that has something else to do meanwhile.
  */
-export function restore(
+export function* restore(
   image: CoreImage,
   { clients, segments, disks, objects }: Tables,
   options: { readonly unheardTtlMs: number; readonly putReleaseTimeoutMs: number },
   nowMs: number,
-): void {
+): Generator<undefined, void> {
   const segmentByNumber = new Map<number, MountedSegment>();
   const diskByNumber = new Map<number, LocalDisk>();
   const runs = new Map<number, Run[]>();
@@ -50,7 +53,7 @@ export function restore(
   const images: ObjectImage[] = [];
   const replicaLists: (Replica | null)[][] = [];
   for (const object of image.objects) {
-    const replicas: (Replica | null)[] = new Array(object.replicas.length).fill(null);
+    const replicas: (Replica | null)[] = object.replicas.map(() => null);
     for (const [index, replica] of object.replicas.entries()) {
       if (replica.kind === 'memory') {
         const { id, offset, isComplete } = replica;
@@ -62,6 +65,7 @@ export function restore(
     }
     images.push(object);
     replicaLists.push(replicas);
+    if (images.length % objectsBetweenYields === 0) yield;
   }
   const aside = { isComplete: false, replicas: null, index: 0 };
   for (const { mount, id, offset, byteCount } of image.aside) {
@@ -70,12 +74,14 @@ export function restore(
   const dueMs = nowMs + options.putReleaseTimeoutMs;
   for (const [number, ofSegment] of runs) {
     const setAside = (replica: MemoryReplica) => objects.restoreAside(replica, dueMs);
-    place(segmentByNumber.get(number) as MountedSegment, ofSegment, segments, setAside);
+    const segment = segmentByNumber.get(number) as MountedSegment;
+    yield* place(segment, ofSegment, segments, setAside);
   }
   for (const [index, object] of images.entries()) {
     let replicas = replicaLists[index] as Replica[];
     if (replicas.includes(null as never)) replicas = replicas.filter((replica) => replica !== null);
     if (replicas.length > 0) objects.restore(object, replicas, nowMs);
+    if (index % objectsBetweenYields === 0) yield;
   }
   segments.countFrom(image.nextNumber);
 }
@@ -108,14 +114,16 @@ function restoreFile(
   return { ...common, kind: 'localDisk', disk, byteCount, transportEndpoint };
 }
 
-function place(
+function* place(
   segment: MountedSegment,
   runs: Run[],
   segments: SegmentTable,
   setAside: (replica: MemoryReplica) => void,
-): void {
+): Generator<undefined, void> {
   runs.sort((one, other) => one.offset - other.offset);
-  for (const { offset, byteCount, id, isComplete, replicas, index } of runs) {
+  for (const [count, run] of runs.entries()) {
+    if (count % objectsBetweenYields === 0) yield;
+    const { offset, byteCount, id, isComplete, replicas, index } = run;
     const replica = segments.place(segment, offset, byteCount, id);
     if (replica === null) {
       throw new Fault(

@@ -145,6 +145,10 @@ export class Standby implements Service {
     try {
       const claim = await this.#claim(view, askedMs + ttlMs);
       await this.#lead(new Lead({ ...this.#options, board, view, askedMs, claim }), claim);
+    } catch (error) {
+      // Whoever leads now has the journal; it is followed again.
+      if (!Fault.has(error, 'CANCELLED')) throw error;
+      logger.warn('standby.not-leading', { reason: (error as Error).message });
     } finally {
       this.#term = null;
       this.#leader = null;
@@ -182,7 +186,7 @@ export class Standby implements Service {
     const journal = claim === null ? null : this.#newJournal(lead);
     const role = (): Role => ({ state: this.#state, leader: lead.view });
     const term = assemble(journal, journal ?? new LeadGate(lead), role);
-    const objectCount = this.#recover(term, journal);
+    const objectCount = await this.#recover(term, journal, lead.lost);
     const services: Service[] = journal === null ? [...term.services] : [journal, ...term.services];
     const started: Service[] = [];
     try {
@@ -217,11 +221,15 @@ export class Standby implements Service {
   }
 
   /** How many objects the new leader begins with. */
-  #recover({ core }: Term, journal: Journal | null): number {
+  async #recover({ core }: Term, journal: Journal | null, lost: AbortSignal): Promise<number> {
     const follower = this.#follower;
     if (journal === null || follower === null) return 0;
     const end = trusted(follower.finish(), bootId(), this.#options.logger);
-    core.restore(end.image);
+    for (const _ of core.restoring(end.image)) {
+      // The lead is to be renewed meanwhile.
+      await sleep(this.#options.clock, 0);
+      if (lost.aborted) throw new Fault('CANCELLED', 'the lead was lost while recovering');
+    }
     journal.begin(end, () => core.image());
     return core.objectCount;
   }
