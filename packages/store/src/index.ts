@@ -17,7 +17,8 @@ export type { PutDone } from './object-puts.ts';
 export type { GetOptions, Objects, RemoveOptions } from './objects.ts';
 export type { Reservation } from './reservation.ts';
 export type { SegmentSize, Segments } from './segments.ts';
-export { StoreClient, type StoreClientOptions, type StoreTimeouts } from './store-client.ts';
+export { StoreClient } from './store-client.ts';
+export type { StoreClientOptions, StoreTimeouts } from './store-client-options.ts';
 export type {
   ByteRange,
   CallOptions,

@@ -1,7 +1,7 @@
 import type { Clock } from '@tsukimi/base';
 import { ErrorCode, type Expected } from '@tsukimi/wire';
 import type { MasterLink } from './master-link.ts';
-import { memoryOf } from './replicas.ts';
+import { readableOf } from './replicas.ts';
 import type { StoredObject } from './stored-object.ts';
 
 /** The questions where objects are. Both kinds of answers lease what they speak of. */
@@ -14,7 +14,7 @@ export class Lookups {
     this.#clock = clock;
   }
 
-  /** `INVALID_REPLICA` for what is there, but not in memory. */
+  /** `INVALID_REPLICA` for what is there, but neither in memory nor on a disk that we can read. */
   async find(keys: readonly string[], signal: AbortSignal): Promise<Expected<StoredObject>[]> {
     // The lease began at the master later than this, and so ends later than we think.
     const sentMs = this.#clock.monotonicMs();
@@ -26,9 +26,9 @@ export class Lookups {
     return answers.map((answer, index) => {
       if ('error' in answer) return answer;
       const { replicas: descriptors, leaseTtlMs, objectChecksum: checksum } = answer.ok;
-      const memory = memoryOf(descriptors);
-      if (memory === null) return { error: ErrorCode.INVALID_REPLICA };
-      const { byteCount, replicas } = memory;
+      const readable = readableOf(descriptors);
+      if (readable === null) return { error: ErrorCode.INVALID_REPLICA };
+      const { byteCount, replicas } = readable;
       const leaseUntilMs = sentMs + leaseTtlMs;
       return {
         ok: {

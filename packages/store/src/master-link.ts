@@ -63,6 +63,7 @@ export class MasterLink {
   /** To the master that was greeted last; null before any was found. */
   #client: MasterCalls | null = null;
   #masterName = '';
+  #sharedDirectory = '';
 
   constructor(options: MasterLinkOptions) {
     this.clientId = options.clientId;
@@ -70,6 +71,11 @@ export class MasterLink {
     this.#options = options;
     this.#finder = new MasterFinder(options.address, options);
     if (!('board' in options.address)) this.#turnTo(options.address);
+  }
+
+  /** Where files of objects lie that all clients share, as the master said last; empty for nowhere. */
+  get sharedDirectory(): string {
+    return this.#sharedDirectory;
   }
 
   close(): void {
@@ -89,7 +95,9 @@ export class MasterLink {
       }
       await this.#client?.learnRelease({ signal });
       const config = await this.#call('GetStorageConfig', [], { signal });
-      return 'error' in config ? refusal('GetStorageConfig', config.error) : { kind: 'done' };
+      if ('error' in config) return refusal('GetStorageConfig', config.error);
+      this.#sharedDirectory = config.ok.fsdir;
+      return { kind: 'done' };
     });
   }
 

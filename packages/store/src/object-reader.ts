@@ -2,12 +2,15 @@ import type { Clock, Logger } from '@tsukimi/base';
 import type { TransferEngine } from '@tsukimi/transfer';
 import type { EndpointHealth } from './core/endpoint-health.ts';
 import { checksumOf } from './crc64.ts';
+import type { DiskReader } from './disk/disk-reader.ts';
 import type { ByteRange, MemoryReplica, ReadOutcome, StoredObject } from './stored-object.ts';
 
 export interface ObjectReaderOptions {
   /** Replicas in its own memory are read first. */
   readonly engine: TransferEngine;
   readonly health: EndpointHealth;
+  /** Asked where no memory has the bytes. */
+  readonly disks: DiskReader;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -44,6 +47,14 @@ export class ObjectReader {
       const { key } = object;
       this.#options.logger.warn('store.checksum_mismatch', { key, endpoint: replica.endpoint });
     }
+    for (const copy of object.descriptors) {
+      if (signal.aborted) return 'failed';
+      if (this.#isExpired(object)) return 'lease-expired';
+      if (!(await this.#options.disks.read(object, copy, range, signal))) continue;
+      outcome = await this.#judge(object, into);
+      if (outcome !== 'damaged') return outcome;
+      this.#options.logger.warn('store.checksum_mismatch', { key: object.key, endpoint: 'disk' });
+    }
     return outcome;
   }
 
@@ -56,6 +67,11 @@ export class ObjectReader {
     for (const replica of this.#inOrder(object)) {
       if (this.#isExpired(object)) return 'lease-expired';
       if (!(await this.#copy(replica, range, signal))) continue;
+      return this.#isExpired(object) ? 'lease-expired' : 'read';
+    }
+    for (const copy of object.descriptors) {
+      if (this.#isExpired(object)) return 'lease-expired';
+      if (!(await this.#options.disks.read(object, copy, range, signal))) continue;
       return this.#isExpired(object) ? 'lease-expired' : 'read';
     }
     return 'failed';

@@ -1,4 +1,4 @@
-import type { ReplicaDescriptor } from '@tsukimi/wire';
+import { type ReplicaDescriptor, ReplicaStatus } from '@tsukimi/wire';
 import type { MemoryReplica } from './stored-object.ts';
 
 /** The replicas in memory and their size; null when there is none, or when they differ in size. */
@@ -15,6 +15,20 @@ export function memoryOf(
     replicas.push({ endpoint: transportEndpoint, address: bufferAddress });
   }
   return replicas.length === 0 ? null : { byteCount, replicas };
+}
+
+/** The same, also where the only copies lie on disks: no replicas then. */
+export function readableOf(
+  descriptors: readonly ReplicaDescriptor[],
+): { readonly byteCount: number; readonly replicas: readonly MemoryReplica[] } | null {
+  const memory = memoryOf(descriptors);
+  if (memory !== null) return memory;
+  for (const { location, status } of descriptors) {
+    if (location.kind !== 'localDisk' && location.kind !== 'disk') continue;
+    if (status !== ReplicaStatus.COMPLETE || location.objectSize < 1) continue;
+    return { byteCount: location.objectSize, replicas: [] };
+  }
+  return null;
 }
 
 /** Bytes of one copy, whatever it lies on. */

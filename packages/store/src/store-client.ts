@@ -1,22 +1,15 @@
-import {
-  assert,
-  type Clock,
-  Ending,
-  Fault,
-  type Logger,
-  type Random,
-  type Service,
-  sleep,
-} from '@tsukimi/base';
-import type { Memory, TransferEngine } from '@tsukimi/transfer';
+import { assert, Ending, Fault, type Service, sleep } from '@tsukimi/base';
+import type { Memory } from '@tsukimi/transfer';
 import { ErrorCode, type Expected, makeUuid, type ReplicateConfig } from '@tsukimi/wire';
 import { BufferPool } from './buffer-pool.ts';
 import { EndpointHealth } from './core/endpoint-health.ts';
 import { type LifeState, StoreLife } from './core/store-life.ts';
+import { DiskReader } from './disk/disk-reader.ts';
+import { DiskTier } from './disk/disk-tier.ts';
+import { PeerDisks } from './disk/peer-disks.ts';
 import { Gate } from './gate.ts';
 import { LifeRunner } from './life-runner.ts';
 import { Lookups } from './lookups.ts';
-import type { MasterAddress } from './master-address.ts';
 import { MasterLink } from './master-link.ts';
 import { ObjectPuts } from './object-puts.ts';
 import { ObjectReader } from './object-reader.ts';
@@ -25,7 +18,12 @@ import { Objects } from './objects.ts';
 import { Operations } from './operations.ts';
 import { ReplicaWriter } from './replica-writer.ts';
 import { defaultReplicateConfig } from './replicate-config.ts';
-import { type SegmentSize, Segments } from './segments.ts';
+import { Segments } from './segments.ts';
+import {
+  defaultTimeouts,
+  type StoreClientOptions,
+  type StoreTimeouts,
+} from './store-client-options.ts';
 import type {
   CallOptions,
   Outcome,
@@ -38,38 +36,6 @@ import type {
 import { TaskRunner } from './task-runner.ts';
 import { Tasks } from './tasks.ts';
 import { WriteCalls } from './write-calls.ts';
-
-export interface StoreClientOptions {
-  readonly masterAddress: MasterAddress;
-  /** Started before this client and stopped after it. Peers reach the segment through it. */
-  readonly engine: TransferEngine;
-  /** `host:port` by custom, unique in the cluster: the segment's name; tells the master which host this is. */
-  readonly localHostname: string;
-  /** Memory lent to the store; null to lend none. */
-  readonly segment: SegmentSize | null;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  /** Memory for objects on their way to segments of other hosts. */
-  readonly stagingByteCountMax?: number;
-  /** Whose objects these are, on a master that keeps tenants apart. */
-  readonly tenantId?: string;
-  /** Give the master checksums of what is put (`MOONCAKE_STORE_CHECKSUM`); what has one is always checked. */
-  readonly checksums?: boolean;
-  readonly timeouts?: Partial<StoreTimeouts>;
-}
-
-/** Limits of operations that name none of their own. */
-export interface StoreTimeouts {
-  /** find, exist. */
-  readonly lookupMs: number;
-  /** put, read, get, as a whole. */
-  readonly transferMs: number;
-  /** remove, and each call of the life cycle. */
-  readonly controlMs: number;
-}
-
-const defaultTimeouts: StoreTimeouts = { lookupMs: 100, transferMs: 10_000, controlMs: 1_000 };
 
 const pingPeriodMs = 1_000;
 const joinPollMs = 20;
@@ -92,6 +58,8 @@ export class StoreClient implements Service {
   /** What this client lends to the store. */
   readonly segments: Segments;
   readonly tasks: Tasks;
+  /** Null where none was asked for. */
+  readonly disk: DiskTier | null;
   readonly #options: StoreClientOptions;
   readonly #timeouts: StoreTimeouts;
   readonly #link: MasterLink;
@@ -104,6 +72,7 @@ export class StoreClient implements Service {
   readonly #puts: ObjectPuts;
   readonly #reader: ObjectReader;
   readonly #taskRunner: TaskRunner;
+  readonly #peerDisks: PeerDisks;
   readonly #defaultConfig: ReplicateConfig;
   readonly #buffers = new Set<Memory>();
   readonly #ending = new Ending();
@@ -165,7 +134,26 @@ export class StoreClient implements Service {
       transferMs: this.#timeouts.transferMs,
       clock,
     });
-    this.#reader = new ObjectReader({ ...ports, health });
+    this.disk =
+      options.disk === undefined
+        ? null
+        : new DiskTier({
+            ...ports,
+            ...options.disk,
+            localHostname,
+            link,
+            staging,
+            isServing: () => this.#life.state.kind === 'serving',
+          });
+    this.#peerDisks = new PeerDisks({ ...ports, tenantId: link.tenantId });
+    const disks = new DiskReader({
+      tier: this.disk,
+      peers: this.#peerDisks,
+      tenantId: link.tenantId,
+      sharedDirectory: () => link.sharedDirectory,
+      logger,
+    });
+    this.#reader = new ObjectReader({ ...ports, health, disks });
     this.#defaultConfig = defaultReplicateConfig(
       options.segment === null ? '' : localHostname,
       hostId,
@@ -232,6 +220,7 @@ export class StoreClient implements Service {
   /** Resolves once the segment is registered; the master is looked for in the background. */
   async start(): Promise<void> {
     const { segment } = this.#options;
+    await this.disk?.start();
     if (segment !== null) this.segments.add(segment);
     this.#life.start();
     this.#running = this.#lifeRunner.run().catch((error: unknown) => this.#ending.died(error));
@@ -272,9 +261,11 @@ export class StoreClient implements Service {
   async stop(deadlineSignal: AbortSignal): Promise<void> {
     await this.#operations.close(deadlineSignal);
     await this.#taskRunner.stop();
+    await this.disk?.stop(deadlineSignal);
     this.#life.stop();
     this.#lifeRunner.turn();
     await this.#running;
+    this.#peerDisks.close();
     this.#link.close();
     this.segments.close();
     for (const memory of this.#buffers) this.#options.engine.unregister(memory);
@@ -425,6 +416,7 @@ export class StoreClient implements Service {
   checkInvariants(): void {
     this.#life.checkInvariants();
     this.#staging.checkInvariants();
+    this.disk?.checkInvariants();
     if (this.#operations.runningCount > 0) return;
     assert(this.#staging.lentByteCount === 0, 'a store client at rest holds no staging memory');
     assert(this.#puts.writingCount === 0, 'a store client at rest is putting no key');

@@ -12,7 +12,7 @@ export interface MemoryReplica {
 export interface StoredObject {
   readonly key: string;
   readonly byteCount: number;
-  /** At least one; in the master's order. */
+  /** In the master's order; none where only disks have it. */
   readonly replicas: readonly MemoryReplica[];
   /** All copies as the master describes them, also those that are not in memory. */
   readonly descriptors: readonly ReplicaDescriptor[];

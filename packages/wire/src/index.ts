@@ -5,6 +5,12 @@
 export { ByteReader, malformed } from './byte-reader.ts';
 export { ByteWriter } from './byte-writer.ts';
 export type { Codec, Expected, Infer } from './codec.ts';
+export {
+  type DiskProtocol,
+  diskProtocol,
+  parseStorageKey,
+  storageKeyOf,
+} from './disk-protocol.ts';
 export { ErrorCode, type ErrorName, errorName } from './error-code.ts';
 export { type FailureReport, readFailureReport, writeFailureReport } from './failure-report.ts';
 export {

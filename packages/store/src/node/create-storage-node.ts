@@ -10,8 +10,10 @@ import {
 } from '@tsukimi/base';
 import { openMetadataStore } from '@tsukimi/metadata';
 import { removeStaleSegments, TransferEngine } from '@tsukimi/transfer';
+import type { DiskTierSettings } from '../disk/disk-tier.ts';
 import { freePort } from '../free-port.ts';
 import { describeMasterAddress } from '../master-address.ts';
+import type { MooncakeConfig } from '../mooncake-config.ts';
 import { StoreClient } from '../store-client.ts';
 import { nodeSegmentByteCountDefault, readNodeConfig } from './node-config.ts';
 import { nodeMetricsText } from './node-metrics.ts';
@@ -37,6 +39,8 @@ export interface StorageNode {
 }
 
 const connectionCountMax = 1_024;
+/** Where the original keeps objects when nobody says where. */
+const offloadPathDefault = '/data/file_storage';
 
 /** Memory of a host as a member of the store, with Mooncake's REST interface to it. */
 export async function createStorageNode(
@@ -73,6 +77,7 @@ export async function createStorageNode(
     tenantId: config.tenantId,
     checksums: isOn(env['MOONCAKE_STORE_CHECKSUM']),
     segment: byteCount === 0 ? null : { byteCount, shared: options.sharedMemory },
+    disk: diskSettings(options, config, env),
     timeouts: { lookupMs: 5_000, transferMs: 60_000, controlMs: 5_000 },
   });
   const api = new RestApi({
@@ -108,6 +113,7 @@ export async function createStorageNode(
         `storage node ${name} lends ${formatByteSize(byteCount)} to ${describeMasterAddress(config.masterAddress)}`,
         `REST on http://${formatAddress({ host: options.host, port: rest.port })}`,
         `transfers on port ${engine.dataPort}`,
+        ...(store.disk === null ? [] : [`disk tier at ${store.disk.endpoint}`]),
         "neither asks who is calling: let only the cluster's machines reach them",
       ].join('; '),
   };
@@ -123,4 +129,24 @@ function listenHostFor(localHostname: string, restHost: string): string {
 /** As Mooncake reads its switches. */
 function isOn(value = ''): boolean {
   return ['1', 'true', 'yes', 'on'].includes(value.trim().toLowerCase());
+}
+
+/** Naming a directory turns the disk tier on, as does `enable_ssd_offload`. */
+function diskSettings(
+  options: NodeOptions,
+  { localHostname, offload }: MooncakeConfig,
+  env: NodeWorld['env'],
+): DiskTierSettings | undefined {
+  const offloadPath = offload?.path ?? env['MOONCAKE_OFFLOAD_FILE_STORAGE_PATH'];
+  const fallback = offload === null ? [] : [offloadPath ?? offloadPathDefault];
+  const directories = options.diskDir.length > 0 ? options.diskDir : fallback;
+  if (directories.length === 0 || options.enableOffload === false) return undefined;
+  const limit = Number(env['MOONCAKE_OFFLOAD_TOTAL_SIZE_LIMIT_BYTES']);
+  return {
+    directories,
+    capacity: options.diskCapacity ?? (Number.isSafeInteger(limit) && limit > 0 ? limit : null),
+    policy: options.diskEviction,
+    bufferByteCount: options.diskBufferSize,
+    listenHost: options.startOffloadRpcServer ? listenHostFor(localHostname, options.host) : null,
+  };
 }

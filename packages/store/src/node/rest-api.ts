@@ -117,7 +117,9 @@ export class RestApi {
   }
 
   #ready(): Answer {
-    const { state } = this.#options.store;
+    const { disk, state } = this.#options.store;
+    const isWithoutDisk = state === 'serving' && disk !== null && !disk.isKnown;
+    if (isWithoutDisk) return json(503, { status: 'introducing its disk' });
     return json(state === 'serving' ? 200 : 503, { status: state });
   }
 
