@@ -4,6 +4,7 @@ import { readFailureReport } from '@tsukimi/wire';
 import type { Hono } from 'hono';
 import { adminApi } from './admin-api.ts';
 import { CallTallies } from './call-tallies.ts';
+import type { Environment } from './cleaned-metadata.ts';
 import { ClientPresence } from './client-presence.ts';
 import { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
 import { MasterCore } from './core/master-core.ts';
@@ -25,6 +26,7 @@ export interface TermPorts {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly env?: Environment;
   readonly cleaner: MetadataCleaner | null;
   /** Null when none is kept. */
   readonly journal: Journal | null;
@@ -51,7 +53,7 @@ export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
     matchKeys,
     changes: journal?.changes ?? null,
   });
-  const policies = policyStoreOf(options);
+  const policies = policyStoreOf(options, ports.env ?? {}, clock);
   const tenants =
     core.tenantQuotas === null || policies === null
       ? null

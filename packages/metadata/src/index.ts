@@ -38,3 +38,4 @@ export type {
   MetadataStore,
 } from './metadata-store.ts';
 export { openMetadataStore } from './open-metadata-store.ts';
+export { openSharedText, type SharedText } from './shared-text.ts';

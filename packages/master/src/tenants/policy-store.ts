@@ -1,5 +1,6 @@
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { Fault } from '@tsukimi/base';
+import type { SharedText } from '@tsukimi/metadata';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { isTenantName } from '../core/tenant-table.ts';
@@ -11,6 +12,7 @@ export type TenantPolicies = ReadonlyMap<string, number>;
 export interface PolicyStore {
   load(): Promise<TenantPolicies>;
   save(policies: TenantPolicies): Promise<void>;
+  close(): void;
 }
 
 const unitByteCounts: Readonly<Record<string, number>> = {
@@ -96,6 +98,36 @@ export class FilePolicyStore implements PolicyStore {
       await rm(draft, { force: true });
       throw error;
     }
+  }
+
+  close(): void {}
+}
+
+/** The same YAML under a key that the masters of a cluster share. */
+export class SharedPolicyStore implements PolicyStore {
+  readonly #open: () => Promise<SharedText>;
+  readonly #from: string;
+  #text: SharedText | null = null;
+
+  constructor(open: () => Promise<SharedText>, from: string) {
+    this.#open = open;
+    this.#from = from;
+  }
+
+  async load(): Promise<TenantPolicies> {
+    this.#text ??= await this.#open();
+    const text = await this.#text.read();
+    return text === null ? new Map() : parsePolicies(text, this.#from);
+  }
+
+  async save(policies: TenantPolicies): Promise<void> {
+    this.#text ??= await this.#open();
+    await this.#text.write(formatPolicies(policies));
+  }
+
+  close(): void {
+    this.#text?.close();
+    this.#text = null;
   }
 }
 

@@ -25,6 +25,7 @@ export class TenantKeeper implements Service {
 
   async stop(): Promise<void> {
     await this.#saving.catch(() => undefined);
+    this.#store.close();
     this.#ending.stopped();
   }
 

@@ -1,6 +1,8 @@
-import { Fault, type Option, type OptionValues, optionTypes } from '@tsukimi/base';
+import { type Clock, Fault, type Option, type OptionValues, optionTypes } from '@tsukimi/base';
+import { openSharedText, parseMetadataAddress } from '@tsukimi/metadata';
 import { z } from 'zod';
-import { FilePolicyStore, type PolicyStore } from './policy-store.ts';
+import type { Environment } from '../cleaned-metadata.ts';
+import { FilePolicyStore, type PolicyStore, SharedPolicyStore } from './policy-store.ts';
 
 const { flag } = optionTypes;
 
@@ -12,23 +14,36 @@ export const tenantOptions = {
     doc: 'Tells tenants apart: each has keys of its own, and writes only with a quota.',
   },
   tenantQuotaConnectorType: {
-    schema: z.enum(['file']).default('file'),
-    doc: 'Where the quotas of tenants are kept: in a file.',
+    schema: z.enum(['file', 'etcd']).default('file'),
+    doc: 'Where the quotas of tenants are kept: in a file, or in etcd.',
   },
   tenantQuotaConnectorUri: {
     schema: z.string().default(''),
-    doc: 'The YAML file with the tenants and their quotas; must exist.',
+    doc: 'The YAML file with the tenants and their quotas, which must exist, or the endpoints of etcd.',
   },
 } as const satisfies Readonly<Record<string, Option>>;
 
 /** Null when tenants are one. Throws when it is not said where quotas are. */
-export function policyStoreOf(options: OptionValues<typeof tenantOptions>): PolicyStore | null {
+export function policyStoreOf(
+  options: OptionValues<typeof tenantOptions> & { readonly clusterId: string },
+  env: Environment,
+  clock: Clock,
+): PolicyStore | null {
   if (!options.enableMultiTenants) return null;
-  if (options.tenantQuotaConnectorUri === '') {
+  const { tenantQuotaConnectorType: type, tenantQuotaConnectorUri: uri } = options;
+  if (uri === '') {
+    const what = type === 'file' ? 'the file with the quotas of tenants' : 'the endpoints of etcd';
     throw new Fault(
       'MISCONFIGURED',
-      '--tenant_quota_connector_uri: --enable_multi_tenants needs the file with the quotas of tenants',
+      `--tenant_quota_connector_uri: --enable_multi_tenants needs ${what}`,
     );
   }
-  return new FilePolicyStore(options.tenantQuotaConnectorUri);
+  if (type === 'file') return new FilePolicyStore(uri);
+  const address = parseMetadataAddress(uri.includes('://') ? uri : `etcd://${uri}`, env);
+  if (address.kind !== 'etcd') {
+    throw new Fault('MISCONFIGURED', `--tenant_quota_connector_uri: "${uri}" is not in etcd`);
+  }
+  const cluster = options.clusterId.replace(/\/+$/, '') || 'mooncake_cluster';
+  const key = `mooncake-store/${cluster}/tenant_quota_policy`;
+  return new SharedPolicyStore(() => openSharedText({ address, key, clock }), key);
 }

@@ -1,8 +1,61 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { SystemClock } from '@tsukimi/base';
+import { type EtcdAddress, openSharedText, parseMetadataAddress } from '@tsukimi/metadata';
+import { startEtcd } from '@tsukimi/metadata/testing';
 import { describe, expect, it } from 'vitest';
-import { FilePolicyStore, formatPolicies, parsePolicies } from '../../src/tenants/policy-store.ts';
+import {
+  FilePolicyStore,
+  formatPolicies,
+  type PolicyStore,
+  parsePolicies,
+} from '../../src/tenants/policy-store.ts';
+import { policyStoreOf } from '../../src/tenants/tenant-options.ts';
+
+describe('the quotas of tenants in etcd', () => {
+  it('are shared by the masters of a cluster, under the key of Mooncake', async () => {
+    const server = await startEtcd();
+    const options = {
+      enableMultiTenants: true,
+      tenantQuotaConnectorType: 'etcd' as const,
+      tenantQuotaConnectorUri: `127.0.0.1:${server.port}`,
+    };
+    const clock = new SystemClock();
+    const open = (clusterId: string) =>
+      policyStoreOf({ ...options, clusterId }, {}, clock) as PolicyStore;
+    const [one, same, other] = [open('c'), open('c/'), open('d')];
+    try {
+      expect(await one.load()).toEqual(new Map());
+      await one.save(new Map([['a', 2 ** 30]]));
+      expect(await same.load()).toEqual(new Map([['a', 2 ** 30]]));
+      expect(await other.load()).toEqual(new Map());
+      const address = parseMetadataAddress(`etcd://127.0.0.1:${server.port}`, {}) as EtcdAddress;
+      const key = 'mooncake-store/c/tenant_quota_policy';
+      const text = await openSharedText({ address, key, clock });
+      expect(parsePolicies((await text.read()) ?? '', key)).toEqual(new Map([['a', 2 ** 30]]));
+      await text.write('version: 2');
+      await expect(one.load()).rejects.toMatchObject({ code: 'MISCONFIGURED' });
+      text.close();
+    } finally {
+      for (const store of [one, same, other]) store.close();
+      await server.dispose();
+    }
+  });
+
+  it('are not guessed when nobody says where they are', () => {
+    const options = { tenantQuotaConnectorUri: '', clusterId: 'c' };
+    const kinds = ['file', 'etcd'] as const;
+    for (const tenantQuotaConnectorType of kinds) {
+      const given = { ...options, tenantQuotaConnectorType };
+      const clock = new SystemClock();
+      expect(policyStoreOf({ ...given, enableMultiTenants: false }, {}, clock)).toBeNull();
+      expect(() => policyStoreOf({ ...given, enableMultiTenants: true }, {}, clock)).toThrow(
+        /--tenant_quota_connector_uri/,
+      );
+    }
+  });
+});
 
 describe('the quotas of tenants in a file', () => {
   it('are read in the units that Mooncake knows', () => {
