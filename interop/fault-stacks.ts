@@ -5,23 +5,32 @@ import { freePorts, Processes } from '../e2e/processes.ts';
 import { type Master, startOwnMaster, startRealMaster } from './masters.ts';
 import { type Member, type MemberKind, startMember } from './members.ts';
 
-/**
- * Who is put to the test: the real system; real clients with our master; our clients with our master.
- */
-export type StackName = 'real' | 'mixed' | 'own';
+/** Who is put to the test. */
+const makers = {
+  real: { master: 'real', clients: 'real' },
+  'our clients, real master': { master: 'real', clients: 'own' },
+  'real clients, our master': { master: 'own', clients: 'real' },
+  ours: { master: 'own', clients: 'own' },
+} as const satisfies Record<string, { readonly master: MemberKind; readonly clients: MemberKind }>;
+
+export type StackName = keyof typeof makers;
 
 /** Processes of one row and one stack. */
 export class Stack implements AsyncDisposable {
-  readonly name: StackName;
   readonly processes = new Processes();
   /** Null takes the metadata server inside the master. */
   readonly #metadata: string | null;
+  readonly #makers: (typeof makers)[StackName];
   #port = 0;
   #master: Master | null = null;
 
   constructor(name: StackName, metadata: string | null = null) {
-    this.name = name;
+    this.#makers = makers[name];
     this.#metadata = metadata;
+  }
+
+  get hasOwnClients(): boolean {
+    return this.#makers.clients === 'own';
   }
 
   get master(): Master {
@@ -35,7 +44,7 @@ export class Stack implements AsyncDisposable {
     const journal = join(this.processes.directory, 'journal');
     const options = { firstPort: this.#port };
     this.#master =
-      this.name === 'real'
+      this.#makers.master === 'real'
         ? await startRealMaster(this.processes, options)
         : await startOwnMaster(this.processes, { ...options, flags: ['--journal-dir', journal] });
   }
@@ -46,9 +55,9 @@ export class Stack implements AsyncDisposable {
   }
 
   startMember(segmentByteCount = 0): Promise<Member> {
-    const kind: MemberKind = this.name === 'own' ? 'own' : 'real';
+    const { clients } = this.#makers;
     const metadata = this.#metadata ?? this.master.metadata;
-    return startMember(kind, this.processes, { ...this.master, metadata }, segmentByteCount);
+    return startMember(clients, this.processes, { ...this.master, metadata }, segmentByteCount);
   }
 
   /** Resident and virtual memory of the master, in MiB. */

@@ -22,61 +22,65 @@ interface Row {
   readonly must: readonly StackName[];
   /** Part of the smaller form too, which plays no real system. */
   readonly inSmoke?: boolean;
-  /** Without clients, `mixed` is no stack of its own. */
+  /** Without clients there are only two. */
   readonly stacks?: readonly StackName[];
 }
+
+const withOurMaster: readonly StackName[] = ['real clients, our master', 'ours'];
+const withOurClients: readonly StackName[] = ['our clients, real master', 'ours'];
+const everywhere: readonly StackName[] = ['real', 'our clients, real master', ...withOurMaster];
 
 const watchMs = sized({ smoke: 3_000, full: 12_000 });
 const rows: readonly Row[] = [
   {
     fault: 'kill -9 of the only segment holder',
     play: (stack) => onlyHolderDies(stack, watchMs),
-    must: ['mixed', 'own'],
+    must: withOurMaster,
     inSmoke: true,
   },
   {
     fault: 'the same, a second holder alive',
     play: (stack) => oneHolderOfTwoDies(stack, watchMs),
-    must: ['own'],
+    must: withOurClients,
   },
-  { fault: 'kill -9 of the master, restart', play: masterDies, must: ['mixed', 'own'] },
+  { fault: 'kill -9 of the master, restart', play: masterDies, must: withOurMaster },
   {
     fault: 'kill -9 of the master in traffic, again and again',
     play: (stack) => masterDiesInTraffic(stack, sized({ smoke: 1, full: 5 })),
-    must: ['mixed', 'own'],
+    must: withOurMaster,
   },
   {
     fault: 'writer killed between PutStart and PutEnd',
     play: (stack) => writerDies(stack, sized({ smoke: 8_000, full: 45_000 })),
-    must: ['mixed', 'own'],
+    must: withOurMaster,
     inSmoke: true,
   },
-  { fault: 'memory full, every key leased', play: memoryIsLeased, must: ['own'] },
-  { fault: '600 x 1 MiB into 256 MiB', play: memoryIsFull, must: ['mixed', 'own'] },
+  { fault: 'memory full, every key leased', play: memoryIsLeased, must: withOurClients },
+  { fault: '600 x 1 MiB into 256 MiB', play: memoryIsFull, must: withOurMaster },
   {
     fault: '1,000 connections of random bytes',
     play: (stack) => randomBytesArrive(stack, 2_000),
-    must: ['own'],
-    stacks: ['real', 'own'],
+    must: ['ours'],
+    stacks: ['real', 'ours'],
   },
   {
     fault: 'headers that claim 4 GiB',
     play: (stack) => headsClaimTooMuch(stack, 2_000),
-    must: ['own'],
-    stacks: ['real', 'own'],
+    must: ['ours'],
+    stacks: ['real', 'ours'],
     inSmoke: true,
   },
   {
     fault: '500 half headers',
     play: (stack) => headsStayHalf(stack, 13_000),
-    must: ['own'],
-    stacks: ['real', 'own'],
+    must: ['ours'],
+    stacks: ['real', 'ours'],
   },
-  { fault: 'put after close()', play: putAfterClose, must: ['own'] },
+  { fault: 'put after close()', play: putAfterClose, must: withOurClients },
 ];
 
 const played = rows.filter(({ inSmoke }) => form === 'full' || inSmoke === true);
-const all: readonly StackName[] = form === 'full' ? ['real', 'mixed', 'own'] : ['mixed', 'own'];
+const all = form === 'full' ? everywhere : withOurMaster;
 const table: Record<string, string>[] = [];
 
 describe('faults, in the real system and in ours', () => {

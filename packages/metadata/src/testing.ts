@@ -5,7 +5,13 @@ import type { JsonValue } from './json.ts';
 import { parseJson, sortedJson } from './json.ts';
 import type { MetadataStore } from './metadata-store.ts';
 
-export { freePort, RealServer, startEtcd, startRedis } from './testing/real-servers.ts';
+export {
+  freePort,
+  makeCertificates,
+  RealServer,
+  startEtcd,
+  startRedis,
+} from './testing/real-servers.ts';
 
 /** Values go through their JSON text, so what comes back is what a server would give back. */
 export class MemoryMetadataStore implements MetadataStore {

@@ -41,6 +41,7 @@ describe('segment descriptor', () => {
       ...(parseJson(recorded, 'peer') as object),
       tcp_data_host: 'h',
       rdma_server_name: '',
+      metadata_version: 1_764_000_000_000_001,
       tsukimi_shm: {
         host: 'b:1',
         buffers: [{ addr: 1n, length: 2, path: '/dev/shm/x', inode: 3 }],

@@ -1,9 +1,17 @@
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { SystemClock, silentLogger } from '@tsukimi/base';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Fault, SystemClock, silentLogger } from '@tsukimi/base';
 import { eventually } from '@tsukimi/base/testing';
-import { freePort, RealServer, startEtcd, startRedis } from '@tsukimi/metadata/testing';
+import {
+  freePort,
+  makeCertificates,
+  RealServer,
+  startEtcd,
+  startRedis,
+} from '@tsukimi/metadata/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   type ClosableMetadataStore,
@@ -23,6 +31,12 @@ async function open(url: string, env: Record<string, string> = {}): Promise<Clos
   const store = await openMetadataStore(address, { clock, logger: silentLogger });
   disposals.push(() => store.close());
   return store;
+}
+
+function temporary(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'tsukimi-tls-'));
+  disposals.push(async () => rmSync(directory, { recursive: true }));
+  return directory;
 }
 
 async function withServer(server: Promise<RealServer>): Promise<RealServer> {
@@ -184,6 +198,25 @@ describe('etcd', () => {
     });
   }, 30_000);
 
+  it('speaks TLS, and shows its certificate', async () => {
+    const certificates = makeCertificates(temporary());
+    const etcd = await withServer(startEtcd(certificates));
+    const url = `etcds://127.0.0.1:${etcd.port}`;
+    const authority = { ETCDCTL_CACERT: certificates.authority };
+    const names = { ETCDCTL_CERT: certificates.certificate, ETCDCTL_KEY: certificates.key };
+    const store = await open(url, { ...authority, ...names });
+    await store.put('mooncake/ram/a:1', { name: 'a:1' });
+    expect(await store.get('mooncake/ram/a:1')).toEqual({ name: 'a:1' });
+    for (const env of [authority, names, {}]) {
+      const stranger = await open(url, env);
+      await expect(stranger.get('mooncake/ram/a:1')).rejects.toBeInstanceOf(Fault);
+    }
+    await expect(open(url, { ETCDCTL_CACERT: '/nowhere.pem' })).rejects.toMatchObject({
+      code: 'MISCONFIGURED',
+      message: 'ETCDCTL_CACERT: /nowhere.pem cannot be read (ENOENT)',
+    });
+  }, 30_000);
+
   it('does without an endpoint that never answers', async () => {
     const etcd = await withServer(startEtcd());
     const silent = await silentPort();
@@ -252,6 +285,36 @@ describe('redis', () => {
       });
     }
   });
+
+  it('speaks TLS', async () => {
+    const { authority, certificate, key } = makeCertificates(temporary());
+    const port = await freePort();
+    const redis = await withServer(
+      startRedis(
+        ...['--tls-port', String(port), '--tls-cert-file', certificate, '--tls-key-file', key],
+        ...['--tls-ca-cert-file', authority, '--tls-auth-clients', 'no'],
+      ),
+    );
+    const stranger = await open(`rediss://127.0.0.1:${port}`);
+    await expect(stranger.put('mooncake/ram/a:1', {})).rejects.toMatchObject({
+      code: 'PEER_UNREACHABLE',
+      message: expect.stringContaining('certificate') as unknown,
+    });
+    // Node reads whom to trust only once, when a process starts.
+    const script = `import { openMetadataStore, parseMetadataAddress } from '@tsukimi/metadata';
+      import { Fault, SystemClock, silentLogger } from '@tsukimi/base';
+      const ports = { clock: new SystemClock(), logger: silentLogger };
+      const address = parseMetadataAddress('rediss://127.0.0.1:${port}', {});
+      const store = await openMetadataStore(address, ports);
+      await store.put('mooncake/ram/a:1', { name: 'a:1' });
+      await store.close();`;
+    const options = ['--conditions', '@tsukimi/source', '--import', 'tsx', '--input-type=module'];
+    execFileSync(process.execPath, [...options, '--eval', script], {
+      env: { ...process.env, NODE_EXTRA_CA_CERTS: authority },
+      cwd: import.meta.dirname,
+    });
+    expect(redisCli(redis.port, 'exists', 'mooncake/ram/a:1')).toBe('1\n');
+  }, 20_000);
 
   it('works with a cluster', async () => {
     const redis = await withServer(

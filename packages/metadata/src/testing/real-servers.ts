@@ -1,6 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -48,9 +48,11 @@ export class RealServer {
   }
 }
 
-export async function startEtcd(): Promise<RealServer> {
+/** With `tls`, for clients with a certificate of the authority alone. */
+export async function startEtcd(tls: Certificates | null = null): Promise<RealServer> {
   const [port, peerPort] = [await freePort(), await freePort()];
-  const urls = [`http://127.0.0.1:${port}`, `http://127.0.0.1:${peerPort}`];
+  const scheme = tls === null ? 'http' : 'https';
+  const urls = [`${scheme}://127.0.0.1:${port}`, `http://127.0.0.1:${peerPort}`];
   return await new RealServer(port, (directory) => [
     'etcd',
     ...['--data-dir', join(directory, 'data'), '--log-level', 'error'],
@@ -62,6 +64,12 @@ export async function startEtcd(): Promise<RealServer> {
       urls[1] as string,
     ],
     ...['--initial-cluster', `default=${urls[1]}`],
+    ...(tls === null
+      ? []
+      : [
+          ...['--cert-file', tls.certificate, '--key-file', tls.key],
+          ...['--trusted-ca-file', tls.authority, '--client-cert-auth'],
+        ]),
   ]).start();
 }
 
@@ -73,6 +81,32 @@ export async function startRedis(...options: readonly string[]): Promise<RealSer
     ...['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'],
     ...options,
   ]).start();
+}
+
+/** Paths of PEM files. */
+export interface Certificates {
+  readonly authority: string;
+  /** For 127.0.0.1, good for servers and clients. */
+  readonly certificate: string;
+  readonly key: string;
+}
+
+/** An authority of our own and a certificate of it, in `directory`. */
+export function makeCertificates(directory: string): Certificates {
+  const [authority, certificate, key] = ['ca.pem', 'cert.pem', 'key.pem'].map((name) =>
+    join(directory, name),
+  ) as [string, string, string];
+  const openssl = (...args: string[]) =>
+    execFileSync('openssl', args, { cwd: directory, stdio: ['ignore', 'ignore', 'pipe'] });
+  const request = ['req', '-newkey', 'rsa:2048', '-nodes', '-subj'];
+  openssl(...request, '/CN=moon', '-x509', '-days', '2', '-keyout', 'ca.key', '-out', authority);
+  openssl(...request, '/CN=cake', '-keyout', key, '-out', 'cert.csr');
+  writeFileSync(join(directory, 'names'), 'subjectAltName=IP:127.0.0.1');
+  openssl(
+    ...['x509', '-req', '-in', 'cert.csr', '-CA', authority, '-CAkey', 'ca.key'],
+    ...['-CAcreateserial', '-days', '2', '-extfile', 'names', '-out', certificate],
+  );
+  return { authority, certificate, key };
 }
 
 export function freePort(): Promise<number> {
