@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
 import {
   type Clock,
@@ -138,10 +139,17 @@ function metadataServer(options: MasterOptions, { clock, logger }: MasterPorts):
   return new MetadataServer({
     host: options.httpMetadataServerHost,
     port: options.httpMetadataServerPort,
-    dataDirectory: options.httpMetadataServerDataDir ?? null,
+    dataDirectory: metadataDirectory(options),
     clock,
     logger,
   });
+}
+
+/** Beside the journal where there is one, unless masters share it: each has a metadata server of its own. */
+function metadataDirectory(options: MasterOptions): string | null {
+  const { httpMetadataServerDataDir, journalDir, enableHa } = options;
+  if (httpMetadataServerDataDir !== undefined) return httpMetadataServerDataDir;
+  return journalDir === undefined || enableHa ? null : join(journalDir, 'metadata');
 }
 
 function metadataCleaner(

@@ -94,7 +94,7 @@ const activeOptions = {
   },
   httpMetadataServerDataDir: {
     schema: z.string().min(1).optional(),
-    doc: 'Directory for a journal of the metadata server, so that a restart forgets nothing.',
+    doc: 'Directory for a journal of the metadata server, so that a restart forgets nothing; below --journal-dir when absent.',
   },
   enableMetadataCleanupOnTimeout: {
     schema: z.union([z.boolean(), z.stringbool()]).default(true),

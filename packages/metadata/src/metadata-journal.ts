@@ -48,7 +48,7 @@ export class MetadataJournal {
     const { directory, limits, logger } = this.#options;
     let descriptor: number;
     try {
-      mkdirSync(directory, { recursive: true });
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
       descriptor = openSync(this.#path, 'a+', 0o600);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? String(error);
