@@ -5,6 +5,7 @@
  * TSUKIMI_BENCH_SIZES (KiB), TSUKIMI_BENCH_MS and TSUKIMI_BENCH_PAIRS (`ours:real`) shorten it.
  */
 import { once } from 'node:events';
+import { performance } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Processes, type Started } from '../e2e/processes.ts';
@@ -44,9 +45,24 @@ interface Measured {
 
 /** One JSON object for each pair, operation and size. */
 export async function run(): Promise<object[]> {
-  const results: object[] = [];
+  const results: object[] = [copyInMemory()];
   for (const [client, holder] of pairs) results.push(...(await measurePair(client, holder)));
   return results;
+}
+
+/** What shared memory is compared with. */
+function copyInMemory(): object {
+  const from = Buffer.alloc(roundByteCount, 1);
+  const to = Buffer.alloc(roundByteCount, 2);
+  const cpuAtStart = process.cpuUsage();
+  let byteCount = 0;
+  for (const untilMs = performance.now() + ms; performance.now() < untilMs; ) {
+    for (let at = 0; at < from.length; at += 2 ** 20) from.copy(to, at, at, at + 2 ** 20);
+    byteCount += from.length;
+  }
+  const { user, system } = process.cpuUsage(cpuAtStart);
+  const gbPerCpuSecond = round(byteCount / 1e3 / (user + system));
+  return { benchmark: 'store-peers', op: 'memcpy', gb_per_cpu_second: gbPerCpuSecond };
 }
 
 async function measurePair(clientKind: Kind, holderKind: Kind): Promise<object[]> {
@@ -108,12 +124,6 @@ async function measurePair(clientKind: Kind, holderKind: Kind): Promise<object[]
         gb_per_cpu_second: round(gb / (measured.client_cpu + measured.holder_cpu)),
         median_us: Math.round(measured.median_us),
       });
-      if (process.env['TSUKIMI_BENCH_SHOW'] !== undefined)
-        console.error(
-          Object.values(results.at(-1) as object)
-            .slice(1)
-            .join('\t'),
-        );
     }
   }
   return results;

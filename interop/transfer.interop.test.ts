@@ -4,6 +4,8 @@ import { HttpMetadataStore, MetadataServer } from '@tsukimi/metadata';
 import { allocateMemory, type Memory, TransferEngine } from '@tsukimi/transfer';
 import { describe, expect, it } from 'vitest';
 import { Processes, type Started, sized } from '../e2e/processes.ts';
+import { startOwnMaster, startRealMaster } from './masters.ts';
+import { startOwnClient } from './own-client.ts';
 import { address, answered, PythonClient, pattern, patternBytes } from './python-client.ts';
 import { installWheel } from './wheel.ts';
 
@@ -153,6 +155,31 @@ describe.each(modes)('real engines and ours, through %s', (mode) => {
     );
     await python.kill();
     await expect(engine.probe(real.name)).rejects.toMatchObject({ code: 'PEER_UNREACHABLE' });
+  });
+});
+
+describe.each([
+  ['the real master', startRealMaster],
+  ['our master', startOwnMaster],
+])('store clients that find each other by handshake, through %s', (_, start) => {
+  it.each(['real', 'ours'])('read what the other has put into a segment of %s', async (lender) => {
+    await using processes = new Processes();
+    const master = await start(processes);
+    const python = new PythonClient(processes, installWheel());
+    const segmentOf = (kind: string) => (kind === lender ? 64 << 20 : 0);
+    const common = { metadata: p2p, master: master.address };
+    const theirs = { ...common, name: '127.0.0.1', segmentByteCount: segmentOf('real') };
+    expect(await python.setup(theirs)).toBe(0);
+    const ours = { ...common, name: '127.0.0.1:17312', segmentByteCount: segmentOf('ours') };
+    await using own = await startOwnClient(ours);
+    for (const size of [1, 100_003, 5 << 20]) {
+      expect(await python.store('put', `python-${size}`, pattern(size, size))).toBe(0);
+      expect(await own.store.put(`own-${size}`, patternBytes(size + 1, size))).toBe('stored');
+      const read = await own.store.get(`python-${size}`, size);
+      expect(read?.equals(patternBytes(size, size))).toBe(true);
+      const got = await python.store('get', `own-${size}`);
+      expect(got).toEqual(answered(patternBytes(size + 1, size)));
+    }
   });
 });
 

@@ -49,7 +49,7 @@ export interface SegmentDescriptor {
   readonly ownTarget: OwnTarget | null;
 }
 
-export interface OwnTarget {
+interface OwnTarget {
   /** So many requests may be sent on one connection before the first is answered. */
   readonly requestsAhead: number;
   /** Where else it listens, on other network interfaces. */

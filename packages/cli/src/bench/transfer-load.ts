@@ -28,7 +28,8 @@ export interface TransferFigures {
 
 /**
  * Moves blocks to or from a segment until the time is up, at the places where Mooncake's
- * `transfer_engine_bench` has them: block i of thread t is number i × threads + t. Rejects with the first fault.
+ * `transfer_engine_bench` has them: block i of thread t is number i × threads + t. Every
+ * thread moves one batch at least. Rejects with the first fault.
  */
 export async function runTransferLoad(
   options: TransferLoadOptions,
@@ -61,14 +62,14 @@ export async function runTransferLoad(
         bytes: memory.view.subarray(at, at + blockSize),
       } as const;
     });
-    while (!stop.aborted && clock.monotonicMs() - startMs < options.durationMs) {
+    do {
       const sentMs = clock.monotonicMs();
       const batch = engine.submit(requests, { signal: stop });
       for (const status of await batch.wait()) {
         if (status.state === 'failed' && !stop.aborted) throw status.reason;
       }
       if (batch.failedCount === 0) latencies.push(clock.monotonicMs() - sentMs);
-    }
+    } while (!stop.aborted && clock.monotonicMs() - startMs < options.durationMs);
   };
   await Promise.all(Array.from({ length: threads }, (_, thread) => worker(thread)));
   const seconds = (clock.monotonicMs() - startMs) / 1_000;
