@@ -8,7 +8,7 @@ import { type RealServer, startEtcd } from '@tsukimi/metadata/testing';
 import { describe, expect, it } from 'vitest';
 import { freePorts, Processes, type Started } from '../e2e/processes.ts';
 import { startOwnClient } from './own-client.ts';
-import { answered, type PythonClient, patternBytes } from './python-client.ts';
+import { answered, type PythonClient, pattern, patternBytes } from './python-client.ts';
 import { fill, joinedClient, kept, objectCount, Traffic } from './traffic.ts';
 
 interface Member {
@@ -145,6 +145,35 @@ describe('several masters with etcd, under published Python clients that follow 
     expect(health).toMatchObject({ role: 'leader', ha_state: 'serving', service_ready: true });
     const invariants = await fetch(`${second.adminUrl}/debug/invariants`);
     expect(await invariants.json()).toMatchObject({ ok: true });
+  });
+
+  it('a leader that hung answers nothing any more once another has taken over', async () => {
+    await using pair = await Pair.start();
+    await pair.add();
+    await pair.add();
+    const holder = await inCluster(pair, 12_341, 64 << 20);
+    await fill(holder);
+    const hung = await pair.leader();
+    const view = await (await fetch(`${hung.adminUrl}/leader`)).json();
+    const { leader_address: hungAddress } = view as { leader_address: string };
+    await using stale = await startOwnClient({
+      ...{ name: '127.0.0.1:12342', segmentByteCount: 0, master: hungAddress },
+      metadata: pair.clusterAddress.metadata,
+    });
+    expect(await stale.store.exist(['kept-0'])).toEqual([true]);
+    hung.started.child.kill('SIGSTOP');
+    pair.members = pair.members.filter((member) => member !== hung);
+    const next = await pair.leader();
+    await eventually(async () => (await kept(holder)) === objectCount, 'all objects', 60_000);
+    expect(await holder.store('put', 'after', pattern(99, 4_000))).toBe(0);
+    expect(await holder.store('remove', 'kept-0', true)).toBe(0);
+    // What waits in its sockets is the first it sees when it goes on.
+    const asked = stale.store.exist(['kept-0', 'after']);
+    hung.started.child.kill('SIGCONT');
+    expect(await asked).toEqual([null, null]);
+    await eventually(async () => (await roleOf(hung)) === 'standby', 'the hung one to follow');
+    expect(await roleOf(next)).toBe('leader');
+    expect(await holder.store('get', 'after')).toEqual(answered(patternBytes(99, 4_000)));
   });
 
   it('goes on while etcd is dead, and when it is back', async () => {
