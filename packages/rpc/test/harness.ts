@@ -25,7 +25,7 @@ export async function serve(
   set: Partial<Handlers<TestProtocol>> = {},
   limits: Partial<RpcServerLimits> = {},
   clock = new FakeClock(),
-  told: Pick<RpcServerOptions<TestProtocol>, 'onAppendix' | 'onClose'> = {},
+  told: Pick<RpcServerOptions<TestProtocol>, 'onAppendix' | 'onClose' | 'gate'> = {},
 ) {
   const server = new RpcServer({
     ...told,

@@ -3,6 +3,40 @@ import { describe, expect, it } from 'vitest';
 import { closed, dial, rawSocket, serve, settledByHand } from './harness.ts';
 
 describe('RpcServer', () => {
+  it('sends no answer before its gate lets it, and all of them in order then', async () => {
+    const held: (() => void)[] = [];
+    let isShut = true;
+    const gate = {
+      holdBack: (release: () => void) => {
+        if (isShut) held.push(release);
+        return isShut;
+      },
+    };
+    const { port, server } = await serve({}, {}, undefined, { gate });
+    const client = dial(port);
+    const answers: unknown[] = [];
+    const ask = (key: string) =>
+      client.call('ExistKey', [key, '']).then((answer) => answers.push(answer));
+    const first = ask('there');
+    await eventually(() => held.length === 1, 'the answer to be held back');
+    const second = ask('nowhere');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(answers).toEqual([]);
+    isShut = false;
+    held[0]?.();
+    await Promise.all([first, second]);
+    expect(answers).toEqual([{ ok: true }, { ok: false }]);
+    // What is held back when the server stops still leaves once it may.
+    isShut = true;
+    const last = ask('there');
+    await eventually(() => held.length === 2, 'the last answer to be held back');
+    const stopped = server.stop(new AbortController().signal);
+    held[1]?.();
+    await last;
+    await stopped;
+    expect(answers).toHaveLength(3);
+  });
+
   it('closes on another protocol and on a frame over the limit, and serves the next client', async () => {
     const { port } = await serve({}, { frameByteCountMax: 1_000 });
     const oversized = Buffer.alloc(20);
