@@ -1,4 +1,12 @@
-import { assert, type Clock, Fault, type Logger, type Random, type Scheduled } from '@tsukimi/base';
+import {
+  assert,
+  type Clock,
+  deadline,
+  Fault,
+  type Logger,
+  type Random,
+  type Scheduled,
+} from '@tsukimi/base';
 import {
   allocateMemory,
   type FileRange,
@@ -74,34 +82,29 @@ export class Segments {
    * `NO_AVAILABLE_HANDLE` when this host has not that much, `FILE_OPEN_FAIL`, `INVALID_PARAMS` for a part
    * that the file does not have, `RPC_FAIL` when no master takes it.
    */
-  mount(size: SegmentSize | FileRange, options: CallOptions = {}): Promise<Outcome<Uuid>> {
-    const { clock, controlTimeoutMs, engine, gate, link, logger, onLending } = this.#options;
-    return gate.one<Uuid>('mount', controlTimeoutMs, options, async (signal) => {
-      let memory: Memory;
-      try {
-        memory = 'path' in size ? mapFileMemory(size) : this.#allocate(size);
-      } catch (error) {
-        if (Fault.has(error, 'NOT_FOUND')) return { error: ErrorCode.FILE_OPEN_FAIL };
-        if (Fault.has(error, 'INVALID_ARGUMENT')) return { error: ErrorCode.INVALID_PARAMS };
-        logger.warn('store.segment_unavailable', { reason: String(error) });
-        return { error: ErrorCode.NO_AVAILABLE_HANDLE };
-      }
-      const lent = this.#register(memory);
-      await engine.published(signal).catch(() => {});
-      const { clientId } = link;
-      const mounted = await link.ask('MountSegment', [lent.segment, clientId], { signal });
-      if ('error' in mounted) {
-        this.#lent.delete(lent.segment.id);
-        // The master may have taken it although its answer did not come: then it must let go of it first.
-        if (mounted.error === ErrorCode.RPC_TIMEOUT) {
-          this.#leave(lent, clock.monotonicMs() + controlTimeoutMs);
-          await link.ask('UnmountSegment', [lent.segment.id, clientId], { timeoutMs: 1_000 });
-        } else this.#free(lent);
-        return mounted;
-      }
-      onLending(true);
-      return { ok: lent.segment.id };
+  async mount(size: SegmentSize | FileRange, options: CallOptions = {}): Promise<Outcome<Uuid>> {
+    const { clock, controlTimeoutMs, engine, gate, link, onLending } = this.#options;
+    // Before any limit of time begins: filling much memory takes long.
+    const memory = this.#obtain(size);
+    if ('error' in memory) return memory;
+    const outcome = await gate.one<Uuid>('mount', 2 * controlTimeoutMs, options, async (signal) => {
+      const lent = this.#register(memory.ok);
+      const { id } = lent.segment;
+      using limit = deadline(clock, controlTimeoutMs, 'publication', signal);
+      await engine.published(limit.signal).catch(() => {});
+      const mounted = await link.ask('MountSegment', [lent.segment, link.clientId], { signal });
+      if ('ok' in mounted) return { ok: id };
+      this.#lent.delete(id);
+      if (mounted.error === ErrorCode.RPC_TIMEOUT || mounted.error === ErrorCode.RPC_FAIL) {
+        // The master may have taken it although its answer did not come: it must let go of it first.
+        this.#leave(lent, clock.monotonicMs() + leavingPollMs);
+        await link.ask('UnmountSegment', [id, link.clientId], { timeoutMs: leavingPollMs });
+      } else this.#free(lent);
+      return mounted;
     });
+    if ('ok' in outcome) onLending(true);
+    else memory.ok.close();
+    return outcome;
   }
 
   /**
@@ -175,6 +178,17 @@ export class Segments {
       if (outcome.kind !== 'done') return outcome;
     }
     return { kind: 'done' };
+  }
+
+  #obtain(size: SegmentSize | FileRange): Outcome<Memory> {
+    try {
+      return { ok: 'path' in size ? mapFileMemory(size) : this.#allocate(size) };
+    } catch (error) {
+      if (Fault.has(error, 'NOT_FOUND')) return { error: ErrorCode.FILE_OPEN_FAIL };
+      if (Fault.has(error, 'INVALID_ARGUMENT')) return { error: ErrorCode.INVALID_PARAMS };
+      this.#options.logger.warn('store.segment_unavailable', { reason: String(error) });
+      return { error: ErrorCode.NO_AVAILABLE_HANDLE };
+    }
   }
 
   /** Shared memory where there is room for it, else memory of this process, reached over TCP. */

@@ -219,4 +219,19 @@ describe('Segments', () => {
     expect(nameOf(await objects.put('k', bytesOf(1, 10), { config }))).toBe('stored');
     expect(segments.list).toEqual([]);
   });
+
+  it('are not lent while no master takes them', async () => {
+    const { segments } = borrower.store;
+    await cluster.stopMaster();
+    const size = { byteCount: 2 ** 20, shared: false };
+    expect(nameOf(await segments.mount(size))).toBe('RPC_FAIL');
+    expect(segments.list).toEqual([]);
+    await cluster.reviveMaster();
+    for (const { store } of [...lenders, borrower]) {
+      await eventually(() => store.state === 'serving', 'the new master to be joined');
+    }
+    expect(cluster.master.core.segments().length).toBe(2);
+    expect(nameOf(await segments.mount(size))).toMatch(/^\d+-\d+$/);
+    expect(cluster.master.core.segments().length).toBe(3);
+  });
 });
