@@ -112,6 +112,7 @@ function counters({ counters: counted, suspicionCounts }: MasterCore): Record<st
     master_client_liveness_suspected_transitions_total: suspicionCounts.begun,
     master_client_liveness_recoveries_total: suspicionCounts.cleared,
     master_client_liveness_offline_transitions_total: counted.expiredClients,
+    tsukimi_master_hot_objects_total: counted.hotObjects,
     tsukimi_master_reclaimed_puts_total: counted.reclaimed,
     tsukimi_master_expired_clients_total: counted.expiredClients,
   };

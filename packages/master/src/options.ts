@@ -2,6 +2,7 @@ import { type Option, type OptionValues, optionTypes } from '@tsukimi/base';
 import { masterReleases, parseRelease } from '@tsukimi/wire';
 import { z } from 'zod';
 import { defaultCoreOptions } from './core/core-options.ts';
+import { dynamicReplicationModes } from './core/hot-objects.ts';
 import { type AllocationStrategy, allocationStrategies } from './core/segment-table.ts';
 import { storageOptions } from './storage-options.ts';
 import { tenantOptions } from './tenants/tenant-options.ts';
@@ -193,6 +194,22 @@ const activeOptions = {
       .default(defaultCoreOptions.remountRestMs / 1e3),
     doc: 'Seconds in which nothing is put into a segment that comes back and is unknown here: somebody may still be at what another master had put there.',
   },
+  dynamicReplicationMode: {
+    schema: z.enum(dynamicReplicationModes).default(defaultCoreOptions.dynamicReplicationMode),
+    doc: 'Whether objects that are read often are copied to more segments: off, observe (counted only), enforce.',
+  },
+  dynamicReplicationHeatWindowSeconds: {
+    schema: seconds.default(defaultCoreOptions.hotWindowMs / 1e3),
+    doc: 'Seconds over which reads of an object are counted for that.',
+  },
+  dynamicReplicationAdmissionQpsThreshold: {
+    schema: z.coerce.number().positive().default(defaultCoreOptions.hotReadsPerSecond),
+    doc: 'Reads a second from which an object is copied.',
+  },
+  dynamicReplicationMaxMemoryReplicas: {
+    schema: count.default(defaultCoreOptions.hotReplicaCountMax),
+    doc: 'Copies in memory at most, those of the writer included.',
+  },
   maxTotalPendingTasks: {
     schema: count.default(defaultCoreOptions.taskPendingCountMax),
     doc: 'Tasks that wait for their clients at most; one more is refused.',
@@ -251,9 +268,7 @@ const withoutEffect = {
     nof_heartbeat_probe_timeout_ms nof_heartbeat_failures_threshold
     pod_name pod_namespace
     oplog_poll_interval_ms oplog_batch_max_entries batch_oplog_retry_timeout_sec
-    dynamic_replication_mode dynamic_replication_heat_window_seconds
-    dynamic_replication_admission_qps_threshold dynamic_replication_max_memory_replicas
-    cxl_path cxl_size snapshot_interval_seconds
+            cxl_path cxl_size snapshot_interval_seconds
     snapshot_child_timeout_seconds snapshot_retention_count snapshot_backup_dir
     snapshot_object_store_type snapshot_payload_store_type snapshot_payload_backend_type
     snapshot_catalog_store_type snapshot_catalog_backend_type snapshot_catalog_store_connstring

@@ -1,8 +1,9 @@
+import type { HotObjectOptions } from './hot-objects.ts';
 import type { AllocationStrategy } from './segment-table.ts';
 import type { TaskLimits } from './task-table.ts';
 
 /** What the rules of the master depend on. */
-export interface CoreOptions extends TaskLimits {
+export interface CoreOptions extends TaskLimits, Omit<HotObjectOptions, 'random'> {
   readonly leaseTtlMs: number;
   readonly clientTtlMs: number;
   /** How much longer a silent client is suspected before it is gone. */
@@ -90,6 +91,10 @@ export const defaultCoreOptions: CoreOptions = {
   promotionAdmissionThreshold: 2,
   promotionQueueLimit: 50_000,
   promotionMaxPerHeartbeat: 1,
+  dynamicReplicationMode: 'off',
+  hotWindowMs: 10_000,
+  hotReadsPerSecond: 0.8,
+  hotReplicaCountMax: 2,
   taskPendingCountMax: 10_000,
   taskProcessingCountMax: 10_000,
   taskFinishedCountMax: 10_000,

@@ -8,6 +8,8 @@ export class Counters {
   memoryHitByteCount = 0;
   fileHits = 0;
   fileHitByteCount = 0;
+  /** Objects that were read so often that they should lie in one more place. */
+  hotObjects = 0;
   allocationFailures = 0;
   partialAllocations = 0;
   /** Unfinished writes that somebody else took over. */

@@ -2,9 +2,10 @@ import type { Clock, Random } from '@tsukimi/base';
 import { type Expected, makeUuid, SegmentStatus, TaskStatus, type Uuid } from '@tsukimi/wire';
 import { done, failed } from './answers.ts';
 import type { MemoryReplica } from './replica.ts';
-import type { MountedSegment, SegmentTable } from './segment-table.ts';
+import type { SegmentTable } from './segment-table.ts';
 import type { StoredObject } from './stored-object.ts';
-import { segmentNamesOf, type TaskRules } from './task-rules.ts';
+import { emptiestFor } from './target-choice.ts';
+import type { TaskRules } from './task-rules.ts';
 import { isFinished } from './task-table.ts';
 
 export const JobStatus = {
@@ -151,14 +152,16 @@ export class DrainJobs {
     for (const replica of this.#remaining(job)) {
       const { object } = replica;
       if (object === null || moving.has(replica) || isGivenUp(job, replica)) continue;
-      const target = this.#isMovable(object) ? this.#targetFor(object, job) : null;
+      const target = this.#isMovable(object)
+        ? emptiestFor(object, this.#segments, job.request.targetSegments)
+        : null;
       if (target === null) {
         job.blockedCount += 1;
         continue;
       }
       if (job.active.size >= job.request.concurrency) continue;
       const source = replica.segment.descriptor.name;
-      const created = this.#tasks.createMove(object.key, object.tenant.id, source, target);
+      const created = this.#tasks.createMove(object.key, object.tenant.id, source, target.name);
       if ('ok' in created) job.active.set(created.ok, replica);
       else job.blockedCount += 1;
     }
@@ -174,25 +177,6 @@ export class DrainJobs {
       !object.isLeased(this.#clock.monotonicMs()) &&
       object.replicas.every(({ isComplete }) => isComplete)
     );
-  }
-
-  /** The emptiest segment that does not have the object. */
-  #targetFor(object: StoredObject, { request }: DrainJob): string | null {
-    const taken = new Set(segmentNamesOf(object));
-    const names =
-      request.targetSegments.length > 0
-        ? request.targetSegments
-        : new Set([...this.#segments.all()].map(({ descriptor }) => descriptor.name));
-    let best: string | null = null;
-    let bestUse = Number.POSITIVE_INFINITY;
-    for (const name of names) {
-      if (taken.has(name) || !this.#segments.isOpen(name)) continue;
-      const use = useOf(this.#segments.named(name));
-      if (use >= bestUse) continue;
-      best = name;
-      bestUse = use;
-    }
-    return best;
   }
 
   #endIfDone(job: DrainJob): boolean {
@@ -253,14 +237,4 @@ export class DrainJobs {
 
 function isGivenUp({ failures }: DrainJob, replica: MemoryReplica): boolean {
   return (failures.get(replica) ?? 0) >= attemptCountMax;
-}
-
-function useOf(segments: readonly MountedSegment[]): number {
-  let used = 0;
-  let capacity = 0;
-  for (const { allocator } of segments) {
-    used += allocator.usedByteCount;
-    capacity += allocator.capacity;
-  }
-  return used / capacity;
 }

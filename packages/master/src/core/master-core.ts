@@ -15,6 +15,7 @@ import type { CoreOptions } from './core-options.ts';
 import { Counters } from './counters.ts';
 import { DrainJobs } from './drain-jobs.ts';
 import { Evictor } from './evictor.ts';
+import { HotObjects } from './hot-objects.ts';
 import { LocalDiskCalls } from './local-disk-calls.ts';
 import { type LocalDisk, LocalDiskTable } from './local-disk-table.ts';
 import { ObjectReader } from './object-reader.ts';
@@ -78,6 +79,7 @@ export class MasterCore {
   readonly #disks: LocalDiskTable;
   readonly #objects: ObjectTable;
   readonly #absent = new AbsentWriters();
+  readonly #hot: HotObjects;
   readonly #reader: ObjectReader;
   readonly #offloader: Offloader;
   readonly #promoter: Promoter;
@@ -111,11 +113,26 @@ export class MasterCore {
       this.#offloader,
       this.counters,
     );
+    this.replication = new Replicator(
+      options.clock,
+      options.putReleaseTimeoutMs,
+      this.#segments,
+      this.#objects,
+    );
+    this.tasks = new TaskRules(options, this.#segments, this.#objects);
+    this.#hot = new HotObjects(
+      options,
+      this.#segments,
+      this.replication,
+      this.tasks,
+      this.counters,
+    );
     this.#reader = new ObjectReader(options.leaseTtlMs, {
       segments: this.#segments,
       disks: this.#disks,
       objects: this.#objects,
       promoter: this.#promoter,
+      hot: this.#hot,
       counters: this.counters,
     });
     this.localDisks = new LocalDiskCalls(
@@ -130,13 +147,6 @@ export class MasterCore {
     );
     this.#segmentRules = new SegmentRules(options, this.#clients, this.#segments, this.#objects);
     this.#remover = new ObjectRemover(this.#objects);
-    this.replication = new Replicator(
-      options.clock,
-      options.putReleaseTimeoutMs,
-      this.#segments,
-      this.#objects,
-    );
-    this.tasks = new TaskRules(options, this.#segments, this.#objects);
     this.drains = new DrainJobs(options, this.#segments, this.tasks);
     this.#writer = new ObjectWriter(options, {
       mounts: this.#segmentRules,
@@ -436,6 +446,7 @@ export class MasterCore {
     this.#promoter.retry(nowMs);
     this.replication.sweep(dead);
     this.tasks.sweep(dead);
+    this.#hot.sweep(nowMs);
     this.counters.released += this.#objects.releaseDue(nowMs);
     this.#segments.endRests(nowMs);
     const unmountedSegmentCount = this.#segmentRules.unmountDue(nowMs);

@@ -1,6 +1,7 @@
 import type { Expected, GetReplicaListResponse, ReplicaDescriptor } from '@tsukimi/wire';
 import { answerFor, failed } from './answers.ts';
 import type { Counters } from './counters.ts';
+import type { HotObjects } from './hot-objects.ts';
 import type { LocalDiskTable } from './local-disk-table.ts';
 import type { ObjectTable } from './object-table.ts';
 import type { Promoter } from './promoter.ts';
@@ -16,6 +17,7 @@ export interface ReaderParts {
   readonly disks: LocalDiskTable;
   readonly objects: ObjectTable;
   readonly promoter: Promoter;
+  readonly hot: HotObjects;
   readonly counters: Counters;
 }
 
@@ -26,6 +28,7 @@ export class ObjectReader {
   readonly #disks: LocalDiskTable;
   readonly #objects: ObjectTable;
   readonly #promoter: Promoter;
+  readonly #hot: HotObjects;
   readonly #counters: Counters;
 
   constructor(leaseTtlMs: number, parts: ReaderParts) {
@@ -34,6 +37,7 @@ export class ObjectReader {
     this.#disks = parts.disks;
     this.#objects = parts.objects;
     this.#promoter = parts.promoter;
+    this.#hot = parts.hot;
     this.#counters = parts.counters;
   }
 
@@ -54,6 +58,7 @@ export class ObjectReader {
     if (answer.replicas[0]?.location.kind === 'memory') {
       this.#counters.memoryHits += 1;
       this.#counters.memoryHitByteCount += object.byteCount;
+      this.#hot.hit(object, nowMs);
     } else {
       this.#counters.fileHits += 1;
       this.#counters.fileHitByteCount += object.byteCount;

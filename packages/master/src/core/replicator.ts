@@ -23,7 +23,18 @@ export interface Replication {
   readonly lease: ReplicationLease | null;
 }
 
-/** Object, tenant, and who calls. */
+/** A copy that a client is asked for, until it begins. */
+export interface ExpectedCopy {
+  readonly object: StoredObject;
+  readonly lease: ReplicationLease;
+  readonly client: Uuid;
+  /** Names of segments. */
+  readonly from: string;
+  readonly to: string;
+  readonly untilMs: number;
+}
+
+/** Who calls, key and tenant. */
 export type ReplicationCall = readonly [client: Uuid, key: string, tenant: string];
 
 type CopyStarted = ResultOf<MasterProtocol['CopyStart']>;
@@ -40,6 +51,7 @@ export class Replicator {
   readonly #objects: ObjectTable;
   /** Objects with a replication; those that are gone meanwhile leave with the next sweep. */
   readonly #running = new Set<StoredObject>();
+  readonly #expected = new Map<StoredObject, ExpectedCopy>();
 
   /** A replication that does not end within `timeoutMs` is revoked. */
   constructor(clock: Clock, timeoutMs: number, segments: SegmentTable, objects: ObjectTable) {
@@ -53,14 +65,29 @@ export class Replicator {
     return this.#startCopy([client, key, tenant], from, to, null);
   }
 
-  /** Nobody was asked for such a copy, since this master asks for none: whoever does was asked by another. */
+  /** From here on, nobody copies or moves the object but the client that is asked to. */
+  expect(copy: ExpectedCopy): void {
+    this.#expected.set(copy.object, copy);
+  }
+
+  /** Begins a copy that this master asked for. */
   startLeasedCopy(
-    ...[, key, tenant]: ArgsOf<MasterProtocol['DynamicReplicaCopyStart']>
+    ...[client, key, tenant, from, to, id, epoch]: ArgsOf<MasterProtocol['DynamicReplicaCopyStart']>
   ): CopyStarted {
     const object = this.#objects.get(key, tenant);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
     if (object.replication !== null) return failed('OBJECT_HAS_REPLICATION_TASK');
-    return failed('UNAVAILABLE_IN_CURRENT_STATUS');
+    const expected = this.#expectedOf(object);
+    if (expected === null) return failed('UNAVAILABLE_IN_CURRENT_STATUS');
+    const isOurs = expected.lease.id === id && expected.lease.epoch === epoch;
+    const isUnchanged = epoch === Math.floor(object.startedMs);
+    if (!isOurs || !isUnchanged) return failed('INVALID_VERSION');
+    if (from !== expected.from || to.length !== 1 || to[0] !== expected.to) {
+      return failed('OBJECT_HAS_REPLICATION_TASK');
+    }
+    if (client !== expected.client) return failed('ILLEGAL_CLIENT');
+    this.#expected.delete(object);
+    return this.#startCopy([client, key, tenant], from, to, expected.lease);
   }
 
   startMove(...[client, key, tenant, from, to]: ArgsOf<MasterProtocol['MoveStart']>): MoveStarted {
@@ -112,6 +139,7 @@ export class Replicator {
   /** Revokes what the dead were at, and what had all its time. */
   sweep(dead: ReadonlySet<Uuid>): void {
     const nowMs = this.#clock.monotonicMs();
+    for (const { object } of [...this.#expected.values()]) this.#expectedOf(object);
     for (const object of [...this.#running]) {
       const { replication } = object;
       const isGone = this.#objects.get(object.key, object.tenant.id) !== object;
@@ -147,7 +175,9 @@ export class Replicator {
     }
     const object = this.#objects.get(key, tenant);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
-    if (object.replication !== null) return failed('OBJECT_HAS_REPLICATION_TASK');
+    if (object.replication !== null || (kind === 'copy' && this.#expectedOf(object) !== null)) {
+      return failed('OBJECT_HAS_REPLICATION_TASK');
+    }
     const source = replicaIn(object, from);
     if (source?.isComplete !== true) return failed('REPLICA_NOT_FOUND');
     if (object.trailing !== null) return failed('OBJECT_REPLICA_BUSY');
@@ -168,6 +198,16 @@ export class Replicator {
     this.#running.add(object);
     for (const target of targets) this.#objects.addReplica(object, target, nowMs);
     return { ok: replication };
+  }
+
+  /** Forgets it when nobody may begin it any more. */
+  #expectedOf(object: StoredObject): ExpectedCopy | null {
+    const expected = this.#expected.get(object);
+    if (expected === undefined) return null;
+    const isGone = this.#objects.get(object.key, object.tenant.id) !== object;
+    if (!isGone && this.#clock.monotonicMs() < expected.untilMs) return expected;
+    this.#expected.delete(object);
+    return null;
   }
 
   #find(

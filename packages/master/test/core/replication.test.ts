@@ -148,6 +148,62 @@ describe('tasks', () => {
   });
 });
 
+describe('an object that is read often', () => {
+  const options = { dynamicReplicationMode: 'enforce', hotReadsPerSecond: 0.3 } as const;
+  const read = (core: MasterCore, count: number) => {
+    for (let index = 0; index < count; index += 1) core.find('k');
+  };
+  const fetched = (core: MasterCore) => {
+    const answer = core.tasks.fetch(one, 16);
+    return 'ok' in answer ? answer.ok : [];
+  };
+
+  it('is copied by the client that holds it, and by nobody else', () => {
+    const { core, pass } = pool(options);
+    put(core, 'k');
+    read(core, 2);
+    pass(11_000);
+    read(core, 2);
+    expect(fetched(core)).toEqual([]);
+    read(core, 1);
+    const [task] = fetched(core);
+    const {
+      dynamic_replication_version_epoch: epoch,
+      source,
+      targets,
+    } = JSON.parse(task?.payload ?? '{}');
+    const [, high, low] =
+      /lease_id_high":(\d+),.*lease_id_low":(\d+)/.exec(task?.payload ?? '') ?? [];
+    const id = `${high}-${low}` as Uuid;
+    expect([source, targets]).toEqual([a, [b]]);
+    expect(core.replication.startCopy(one, 'k', tenant, a, [b])).toEqual({ error: -708 });
+    const start = (client: Uuid, lease: Uuid, version: number) =>
+      core.replication.startLeasedCopy(client, 'k', tenant, a, [b], lease, version);
+    expect(start(one, uuid(5), epoch)).toEqual({ error: -300 });
+    expect(start(two, id, epoch)).toEqual({ error: -601 });
+    expect(start(one, id, epoch)).toHaveProperty('ok.targets.length', 1);
+    expect(core.replication.endCopy([one, 'k', tenant])).toEqual({ error: -300 });
+    expect(core.replication.endCopy([one, 'k', tenant], { id, epoch })).toEqual(ok);
+    expect(places(core, 'k')).toEqual([a, b]);
+    pass(31_000);
+    read(core, 20);
+    expect(fetched(core)).toEqual([]);
+  });
+
+  it('is only counted when nobody asked for more, and is free again when nobody copies it', () => {
+    const observing = pool({ ...options, dynamicReplicationMode: 'observe' });
+    put(observing.core, 'k');
+    read(observing.core, 10);
+    expect([observing.core.counters.hotObjects, fetched(observing.core)]).toEqual([1, []]);
+    const { core, pass } = pool(options);
+    put(core, 'k');
+    read(core, 3);
+    pass(31_000);
+    expect(core.replication.startCopy(one, 'k', tenant, a, [b])).toHaveProperty('ok');
+    core.checkInvariants();
+  });
+});
+
 describe('a drain job', () => {
   /** Does what clients do with their tasks. */
   function work(core: MasterCore, status: number): number {
