@@ -210,6 +210,13 @@ const activeOptions = {
     schema: count.default(defaultCoreOptions.hotReplicaCountMax),
     doc: 'Copies in memory at most, those of the writer included.',
   },
+  enableKvEvents: {
+    schema: flag.refine((isAsked) => !isAsked, {
+      message: 'this master publishes no events of keys; start it without the flag',
+    }),
+    kind: 'flag',
+    doc: 'Refused: this master publishes no events of keys over ZeroMQ.',
+  },
   maxTotalPendingTasks: {
     schema: count.default(defaultCoreOptions.taskPendingCountMax),
     doc: 'Tasks that wait for their clients at most; one more is refused.',
@@ -262,25 +269,22 @@ const activeOptions = {
  */
 const withoutEffect = {
   value: `
-    max_threads rpc_thread_num handler_worker_thread_num rpc_interface
-    rpc_conn_timeout_seconds memory_allocator nof_eviction_ratio
-    nof_eviction_high_watermark_ratio nof_heartbeat_interval_sec
-    nof_heartbeat_probe_timeout_ms nof_heartbeat_failures_threshold
-    pod_name pod_namespace
-    oplog_poll_interval_ms oplog_batch_max_entries batch_oplog_retry_timeout_sec
-            cxl_path cxl_size snapshot_interval_seconds
-    snapshot_child_timeout_seconds snapshot_retention_count snapshot_backup_dir
-    snapshot_object_store_type snapshot_payload_store_type snapshot_payload_backend_type
-    snapshot_catalog_store_type snapshot_catalog_backend_type snapshot_catalog_store_connstring
-    snapshot_catalog_backend_connstring kv_events_bind_endpoint kv_events_backend_id
-    kv_events_tenant_id kv_events_model_name kv_events_additional_salt kv_events_lora_name
-    kv_events_block_size kv_events_dp_rank kv_events_queue_capacity
-    mmap_arena_pool_size v vmodule minloglevel stderrthreshold log_dir max_log_size logbuflevel logbufsecs`,
+    max_threads rpc_thread_num handler_worker_thread_num rpc_interface rpc_conn_timeout_seconds
+    memory_allocator nof_eviction_ratio nof_eviction_high_watermark_ratio nof_heartbeat_interval_sec
+    nof_heartbeat_probe_timeout_ms nof_heartbeat_failures_threshold pod_name pod_namespace
+    oplog_poll_interval_ms oplog_batch_max_entries batch_oplog_retry_timeout_sec cxl_path cxl_size
+    snapshot_interval_seconds snapshot_child_timeout_seconds snapshot_retention_count
+    snapshot_backup_dir snapshot_object_store_type snapshot_payload_store_type
+    snapshot_payload_backend_type snapshot_catalog_store_type snapshot_catalog_backend_type
+    snapshot_catalog_store_connstring snapshot_catalog_backend_connstring kv_events_bind_endpoint
+    kv_events_backend_id kv_events_tenant_id kv_events_model_name kv_events_additional_salt
+    kv_events_lora_name kv_events_block_size kv_events_dp_rank kv_events_queue_capacity
+    mmap_arena_pool_size v vmodule minloglevel stderrthreshold log_dir max_log_size logbuflevel
+    logbufsecs`,
   flag: `
-    enable_gc rpc_enable_tcp_no_delay enable_metric_reporting
-    enable_oplog enable_cxl enable_snapshot enable_snapshot_restore
-    enable_kv_events kv_events_emit_legacy_compat kv_events_emit_object_key use_mmap_arena_allocator
-    logtostderr alsologtostderr colorlogtostderr log_prefix`,
+    enable_gc rpc_enable_tcp_no_delay enable_metric_reporting enable_oplog enable_cxl enable_snapshot
+    enable_snapshot_restore kv_events_emit_legacy_compat kv_events_emit_object_key
+    use_mmap_arena_allocator logtostderr alsologtostderr colorlogtostderr log_prefix`,
 } as const;
 
 const ignoredOptions: Readonly<Record<string, Option>> = Object.fromEntries(

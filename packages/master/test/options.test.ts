@@ -42,4 +42,9 @@ describe('options of the master', () => {
     expect(load('-allocation_strategy=cxl').allocationStrategy).toBe('random');
     expect(() => load('--allocation_strategy=best')).toThrow('--allocation-strategy: "best"');
   });
+
+  it('refuse a feature whose absence would be noticed elsewhere', () => {
+    expect(() => load('--enable_kv_events')).toThrow('--enable-kv-events: "true": this master');
+    expect(load('--enable_kv_events=false').enableKvEvents).toBe(false);
+  });
 });

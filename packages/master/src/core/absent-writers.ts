@@ -28,14 +28,14 @@ export class AbsentWriters {
     this.#sinceMs.delete(writer);
   }
 
-  /** Takes out those who have been away longer than `ttlMs`: they are dead. */
-  takeDead(nowMs: number, ttlMs: number): Set<Uuid> {
-    const dead = new Set<Uuid>();
+  /** Takes out those who have been away longer than `ttlMs`: most of them are dead. */
+  takeLong(nowMs: number, ttlMs: number): Set<Uuid> {
+    const away = new Set<Uuid>();
     for (const [writer, sinceMs] of this.#sinceMs) {
       if (nowMs - sinceMs <= ttlMs) break;
-      dead.add(writer);
+      away.add(writer);
     }
-    for (const writer of dead) this.#sinceMs.delete(writer);
-    return dead;
+    for (const writer of away) this.#sinceMs.delete(writer);
+    return away;
   }
 }

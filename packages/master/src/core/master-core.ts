@@ -436,11 +436,12 @@ export class MasterCore {
     const nowMs = this.#clock.monotonicMs();
     const expiredClients = this.#segmentRules.expire(nowMs);
     this.counters.expiredClients += expiredClients.length;
-    const dead = this.#absent.takeDead(nowMs, this.#options.clientTtlMs);
-    for (const { id } of expiredClients) dead.add(id);
+    const dead = new Set(expiredClients.map(({ id }) => id));
+    const away = this.#absent.takeLong(nowMs, this.#options.clientTtlMs);
     let reclaimedWriteCount = this.#writer.reclaimOverdue(nowMs);
     for (const { id } of expiredClients) this.localDisks.lose(id, nowMs);
     if (dead.size > 0) reclaimedWriteCount += this.#writer.reclaimFrom(dead, nowMs);
+    if (away.size > 0) reclaimedWriteCount += this.#writer.abandonFrom(away, nowMs);
     this.#offloader.expire(nowMs);
     this.#promoter.expire(nowMs);
     this.#promoter.retry(nowMs);

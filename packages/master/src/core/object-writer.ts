@@ -185,6 +185,20 @@ export class ObjectWriter {
     return orphans.length;
   }
 
+  /**
+   * The writers have been away for long, and may still write somewhere: their keys are free, the bytes
+   * stay out of use. Gives how many writes that were.
+   */
+  abandonFrom(writers: ReadonlySet<Uuid>, nowMs: number): number {
+    const orphans = [...this.#objects.beingWritten()].filter(({ writer }) => writers.has(writer));
+    for (const object of orphans) {
+      this.#counters.reclaimed += 1;
+      const dueMs = object.startedMs + this.#options.putReleaseTimeoutMs;
+      this.#objects.abandonWrite(object, dueMs, nowMs);
+    }
+    return orphans.length;
+  }
+
   /** Writers that nobody knows have had all their time. Gives how many writes that ended. */
   reclaimOverdue(nowMs: number): number {
     for (let count = 0; ; count += 1) {

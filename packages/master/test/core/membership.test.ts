@@ -141,7 +141,7 @@ describe('liveness in two steps', () => {
 });
 
 describe('a writer whose connections ended', () => {
-  it('leaves its keys to others at once, and its bytes when it stays away', () => {
+  it('leaves its keys to others at once, its bytes only when no transfer can be under way', () => {
     const { core, clock } = pool();
     const other = uuid(8);
     core.putStart(writer, 'a', 100, configOf());
@@ -162,8 +162,11 @@ describe('a writer whose connections ended', () => {
       0,
       { error: -704 },
     ]);
-    expect(core.exist('a')).toBe(true);
+    expect([core.exist('a'), core.setAsideByteCount]).toEqual([true, 200]);
     core.checkInvariants();
+    clock.advance(600_000);
+    core.sweep();
+    expect(core.setAsideByteCount).toBe(0);
   });
 });
 

@@ -103,7 +103,11 @@ class Model {
     for (const [client, sinceMs] of this.absentSinceMs) {
       if (nowMs - sinceMs <= clientTtlMs) continue;
       this.absentSinceMs.delete(client);
-      this.reclaim(client);
+      for (const [key, object] of this.objects) {
+        if (object.writer !== client || object.isComplete) continue;
+        this.setAside.push({ ...object, untilMs: object.startedMs + releaseMs });
+        this.objects.delete(key);
+      }
     }
     for (const [key, object] of this.objects) {
       if (!object.isComplete && nowMs - object.startedMs >= releaseMs) this.objects.delete(key);
