@@ -27,7 +27,8 @@ export async function startRealMaster(
 ): Promise<Master> {
   const port = firstPort ?? (await freePorts(3));
   const command = [wheel.program('mooncake_master'), ...flagsFor(port), ...flags];
-  return ready('real', port, processes.startCommand(`mooncake_master-${wheel.release}`, command));
+  const label = `mooncake_master-${wheel.release}`;
+  return ready('real', port, processes.startCommand(label, command, { env: wheel.env }));
 }
 
 /** `tsukimi master`. */

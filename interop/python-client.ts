@@ -41,7 +41,7 @@ export class PythonClient extends Worker {
     super(
       processes.startCommand(`python-${wheel.release}`, [wheel.python, workerPath], {
         pipes: true,
-        env: { MC_TCP_BIND_ADDRESS: '127.0.0.1', MC_FORCE_TCP: '1', ...env },
+        env: { MC_TCP_BIND_ADDRESS: '127.0.0.1', MC_FORCE_TCP: '1', ...wheel.env, ...env },
       }),
     );
   }

@@ -16,12 +16,32 @@ import { join } from 'node:path';
 export interface Wheel {
   readonly release: string;
   readonly python: string;
+  /** What its programs need in their environment. */
+  readonly env: Readonly<Record<string, string>>;
   /** Path of a program of the wheel, such as `mooncake_master`. */
   program(name: string): string;
 }
 
 /** The release that the wire reference was taken from. */
 const currentRelease = '0.3.13.post1';
+
+/** Releases whose programs need libraries of CUDA to start, on machines without CUDA too. */
+const packagesOf: Readonly<Record<string, readonly string[]>> = {
+  '0.3.12.post1': [
+    'mooncake-transfer-engine-non-cuda==0.3.12.post1',
+    'nvidia-cuda-runtime-cu12==12.9.79',
+  ],
+  '0.3.14': ['mooncake-transfer-engine-cuda13==0.3.14', 'nvidia-cuda-runtime==13.5.37'],
+};
+
+/** What 0.3.14 asks of the driver of a card; where there is none, each call says so. */
+const driverCalls = `cuCtxGetCurrent cuCtxGetDevice cuCtxSetCurrent cuDeviceGet cuDeviceGetAttribute
+  cuDeviceGetPCIBusId cuDevicePrimaryCtxRelease_v2 cuDevicePrimaryCtxRetain cuGetErrorName cuGetErrorString
+  cuInit cuMemAddressFree cuMemAddressReserve cuMemCreate cuMemExportToShareableHandle
+  cuMemGetAddressRange_v2 cuMemGetAllocationGranularity cuMemGetHandleForAddressRange
+  cuMemImportFromShareableHandle cuMemMap cuMemRelease cuMemRetainAllocationHandle cuMemSetAccess
+  cuMemUnmap cuPointerGetAttribute cuPointerSetAttribute`;
+const noDevice = 100;
 
 const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'tsukimi');
 
@@ -36,6 +56,7 @@ export function installWheel(release: string = currentRelease): Wheel {
   return {
     release,
     python: join(directory, 'bin', 'python'),
+    env: { LD_LIBRARY_PATH: libraryDirectories(directory).join(':') },
     program: (name) => programPath(directory, name),
   };
 }
@@ -45,13 +66,36 @@ export function installWheel(release: string = currentRelease): Wheel {
  * itself is preferred where there is one.
  */
 function programPath(directory: string, name: string): string {
-  const [version] = readdirSync(join(directory, 'lib')).filter((entry) =>
-    entry.startsWith('python'),
-  );
-  const native = join(directory, 'lib', version ?? '', 'site-packages', 'mooncake', name);
+  const native = join(packagesPath(directory), 'mooncake', name);
   if (!existsSync(native)) return join(directory, 'bin', name);
   chmodSync(native, 0o755);
   return native;
+}
+
+function packagesPath(directory: string): string {
+  const [version] = readdirSync(join(directory, 'lib')).filter((entry) =>
+    entry.startsWith('python'),
+  );
+  return join(directory, 'lib', version ?? '', 'site-packages');
+}
+
+function libraryDirectories(directory: string): string[] {
+  const nvidia = join(packagesPath(directory), 'nvidia');
+  return [join(nvidia, 'cuda_runtime', 'lib'), join(nvidia, 'cu13', 'lib'), standIn(directory)];
+}
+
+const standIn = (directory: string) => join(directory, 'lib', 'stand-in');
+
+/** A libcuda.so.1 for machines without one. */
+function compileDriver(directory: string): void {
+  mkdirSync(standIn(directory), { recursive: true });
+  const source = join(standIn(directory), 'cuda.c');
+  const functions = driverCalls
+    .split(/\s+/)
+    .map((name) => `int ${name}(void) { return ${noDevice}; }`);
+  writeFileSync(source, functions.join('\n'));
+  const library = join(standIn(directory), 'libcuda.so.1');
+  execFileSync('cc', ['-shared', '-fPIC', '-Wl,-soname,libcuda.so.1', '-o', library, source]);
 }
 
 function install(release: string, directory: string, marker: string): void {
@@ -66,7 +110,8 @@ function install(release: string, directory: string, marker: string): void {
   run('python3', ['-m', 'venv', directory]);
   run(join(directory, 'bin', 'pip'), [
     ...['install', '--quiet', '--disable-pip-version-check'],
-    `mooncake-transfer-engine-non-cuda==${release}`,
+    ...(packagesOf[release] ?? [`mooncake-transfer-engine-non-cuda==${release}`]),
   ]);
+  if (release === '0.3.14') compileDriver(directory);
   writeFileSync(marker, '');
 }
