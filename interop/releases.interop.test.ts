@@ -12,6 +12,13 @@ const releases = sized({
 /** Which has upsert and batch_remove. */
 const upsertsSince = (release: string) => !['0.3.9', '0.3.10'].includes(release);
 
+/**
+ * 0.3.10.post2 takes every segment at its own address, here that of all, for memory of its own process. From
+ * 0.3.12 on a connection to a holder is kept for more transfers, which holders before that close. Neither
+ * is a matter of the master: both happen among published releases with a published master.
+ */
+const env = { MC_STORE_MEMCPY: '0', MC_TCP_ENABLE_CONNECTION_POOL: '0' };
+
 interface Client {
   readonly release: string;
   readonly python: PythonClient;
@@ -26,7 +33,7 @@ async function startClients(
   const ports = await freePorts(releases.length);
   return Promise.all(
     releases.map(async (release, index) => {
-      const python = new PythonClient(processes, installWheel(release));
+      const python = new PythonClient(processes, installWheel(release), env);
       const setup = {
         ...{ name: `127.0.0.1:${ports + index}`, metadata: master.metadata, segmentByteCount },
         ...{ master: addressOf(release), bufferByteCount: 32 << 20 },
@@ -40,7 +47,7 @@ async function startClients(
 describe('clients of different releases with one master of ours', { timeout: 300_000 }, () => {
   it('put, get, write over and remove objects of each other', async () => {
     await using processes = new Processes();
-    const master = await startOwnMaster(processes, { flags: ['--default_kv_lease_ttl=100'] });
+    const master = await startOwnMaster(processes, { flags: ['--default_kv_lease_ttl=2000'] });
     const clients = await startClients(processes, master, 64 << 20, () => master.address);
     const sizes = [1, 4_096, 1_000_003];
     for (const { release, python } of clients) {
@@ -132,7 +139,7 @@ describe('our client', { timeout: 300_000 }, () => {
       ...{ name: `127.0.0.1:${ports}`, segmentByteCount: 64 << 20 },
       ...{ metadata: master.metadata, master: master.address },
     });
-    const python = new PythonClient(processes, wheel);
+    const python = new PythonClient(processes, wheel, env);
     const setup = { name: `127.0.0.1:${ports + 1}`, metadata: master.metadata };
     expect(
       await python.setup({ ...setup, master: master.address, segmentByteCount: 64 << 20 }),
