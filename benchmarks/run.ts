@@ -1,7 +1,7 @@
 /** `npm run bench [-- NAME …]`: one JSON line for each result. */
 import { fileURLToPath } from 'node:url';
 
-const names = ['master', 'store', 'store-peers', 'decode', 'proxy'] as const;
+const names = ['master', 'store', 'store-peers', 'disk', 'decode', 'proxy'] as const;
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !names.some((known) => known === name));
 if (unknown.length > 0) {

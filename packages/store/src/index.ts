@@ -4,6 +4,9 @@
  */
 export { BufferPool, type BufferPoolOptions, type PooledBuffer } from './buffer-pool.ts';
 export type { LifeState } from './core/store-life.ts';
+export { LocalDiskFiles } from './disk/disk-files.ts';
+export { DiskStore, type DiskStoreOptions } from './disk/disk-store.ts';
+export type { DiskTierSettings } from './disk/disk-tier.ts';
 export { freePort } from './free-port.ts';
 export { type MasterAddress, parseMasterAddress } from './master-address.ts';
 export { type MooncakeConfig, readMooncakeConfig } from './mooncake-config.ts';
