@@ -167,6 +167,43 @@ describe.each(masters)('the disk tier, through %s', (_, start) => {
   });
 });
 
+describe.each(masters)('files that all clients share, through %s', (_, start) => {
+  it('are written and read by real clients and ours', async () => {
+    await using processes = new Processes();
+    const shared = join(processes.directory, 'shared');
+    mkdirSync(shared);
+    const master = await start(processes, {
+      flags: [`--root_fs_dir=${shared}`, '--default_kv_lease_ttl=500'],
+    });
+    const python = new PythonClient(processes, installWheel());
+    const segmentByteCount = 32 * mebibyte;
+    const setup = { ...master, master: master.address, segmentByteCount };
+    expect(await python.setup({ ...setup, name: '127.0.0.1:12316' })).toBe(0);
+    await using client = await startReader(master, '127.0.0.1:12317');
+    const inFile = async (key: string) => {
+      const copies = await client.store.objects.replicas(key);
+      return 'ok' in copies && copies.ok.some((c) => c.location.kind === 'disk' && c.status === 3);
+    };
+    for (let index = 0; index < 20; index++) {
+      const key = `moon-${index}`;
+      if (index % 2 === 0) {
+        const value = patternBytes(index, objectByteCount);
+        expect(await client.store.objects.put(key, value)).toEqual({ ok: 'stored' });
+      } else {
+        const put = () => python.store<number>('put', key, pattern(index, objectByteCount));
+        await eventually(async () => (await put()) === 0, `room for ${key}`, 30_000);
+      }
+      await eventually(() => inFile(key), `the file of ${key}`, 30_000);
+    }
+    expect(await readAll(client, 'moon', 20)).toBe(20);
+    for (const index of [0, 1, 2, 3]) {
+      const value = await python.store('get', `moon-${index}`);
+      expect(value).toEqual(answered(patternBytes(index, objectByteCount)));
+    }
+    await python.store('close');
+  });
+});
+
 describe('a disk that takes nothing', () => {
   it('leaves objects in memory, says so, and is used again once it has room', async () => {
     await using processes = new Processes();

@@ -7,6 +7,7 @@ import { type LifeState, StoreLife } from './core/store-life.ts';
 import { DiskReader } from './disk/disk-reader.ts';
 import { DiskTier } from './disk/disk-tier.ts';
 import { PeerDisks } from './disk/peer-disks.ts';
+import { SharedFileWriter } from './disk/shared-file-writer.ts';
 import { Gate } from './gate.ts';
 import { LifeRunner } from './life-runner.ts';
 import { Lookups } from './lookups.ts';
@@ -73,6 +74,7 @@ export class StoreClient implements Service {
   readonly #reader: ObjectReader;
   readonly #taskRunner: TaskRunner;
   readonly #peerDisks: PeerDisks;
+  readonly #sharedFiles: SharedFileWriter;
   readonly #defaultConfig: ReplicateConfig;
   readonly #buffers = new Set<Memory>();
   readonly #ending = new Ending();
@@ -110,7 +112,7 @@ export class StoreClient implements Service {
     });
     const staging = new BufferPool({ byteCountMax: options.stagingByteCountMax ?? 256 * 2 ** 20 });
     const lookups = new Lookups(link, clock);
-    const calls = new WriteCalls(link);
+    const calls = new WriteCalls(link, (key, path) => this.#sharedFiles.offer(key, path));
     const replicaWriter = new ReplicaWriter({ ...ports, health });
     const writer = new ObjectWriter({
       ...ports,
@@ -154,6 +156,13 @@ export class StoreClient implements Service {
       logger,
     });
     this.#reader = new ObjectReader({ ...ports, health, disks });
+    this.#sharedFiles = new SharedFileWriter({
+      ...ports,
+      link,
+      lookups,
+      reader: this.#reader,
+      staging,
+    });
     this.#defaultConfig = defaultReplicateConfig(
       options.segment === null ? '' : localHostname,
       hostId,
@@ -261,6 +270,7 @@ export class StoreClient implements Service {
   async stop(deadlineSignal: AbortSignal): Promise<void> {
     await this.#operations.close(deadlineSignal);
     await this.#taskRunner.stop();
+    await this.#sharedFiles.stop();
     await this.disk?.stop(deadlineSignal);
     this.#life.stop();
     this.#lifeRunner.turn();

@@ -18,8 +18,14 @@ export interface WriteStart {
 export class WriteCalls {
   readonly #link: MasterLink;
 
-  constructor(link: MasterLink) {
+  readonly #onShared: (key: string, path: string) => void;
+  /** Files that the master wants written once these keys are in memory. */
+  readonly #sharedPaths = new Map<string, string>();
+
+  /** `onShared` is told of objects that can be read from memory now, and of the file to copy each to. */
+  constructor(link: MasterLink, onShared: (key: string, path: string) => void) {
     this.#link = link;
+    this.#onShared = onShared;
   }
 
   /** Where to write each of them; `INVALID_REPLICA` where this client cannot write to all places. */
@@ -46,10 +52,15 @@ export class WriteCalls {
     return answers.map((answer, index) => {
       if ('error' in answer) return answer;
       const memory = memoryOf(answer.ok);
-      // All of them must be written, so one that we cannot write spoils the put.
+      const files = answer.ok.flatMap(({ location }) =>
+        location.kind === 'disk' ? [location.filePath] : [],
+      );
+      const entry = entries[index];
+      if (entry !== undefined && files[0] !== undefined) this.#sharedPaths.set(entry.key, files[0]);
+      // All others must be written now, so one that we cannot write spoils the put.
       const isWhole =
-        memory?.byteCount === entries[index]?.byteCount &&
-        memory?.replicas.length === answer.ok.length;
+        memory?.byteCount === entry?.byteCount &&
+        memory?.replicas.length === answer.ok.length - files.length;
       return memory !== null && isWhole
         ? { ok: memory.replicas }
         : { error: ErrorCode.INVALID_REPLICA };
@@ -64,16 +75,38 @@ export class WriteCalls {
   ): Promise<readonly Expected<undefined>[]> {
     const { clientId, tenantId } = this.#link;
     const limit = { signal };
-    if (kind === 'upsert') {
-      const args = [clientId, metas, tenantId] as const;
-      return this.#link.askEach('BatchUpsertEnd', metas.length, [...args], limit);
+    const inMemory = metas.some(({ key }) => this.#sharedPaths.has(key));
+    const type = inMemory ? ReplicaType.MEMORY : ReplicaType.ALL;
+    const ends =
+      kind === 'upsert'
+        ? await this.#link.askEach(
+            'BatchUpsertEnd',
+            metas.length,
+            [clientId, metas, tenantId],
+            limit,
+          )
+        : await this.#link.askEach(
+            'BatchPutEnd',
+            metas.length,
+            [clientId, metas, type, tenantId],
+            limit,
+          );
+    if (inMemory) this.#share(metas, ends);
+    return ends;
+  }
+
+  #share(metas: readonly { readonly key: string }[], ends: readonly Expected<undefined>[]): void {
+    for (const [at, { key }] of metas.entries()) {
+      const path = this.#sharedPaths.get(key);
+      if (path === undefined || 'error' in (ends[at] as Expected<undefined>)) continue;
+      this.#sharedPaths.delete(key);
+      this.#onShared(key, path);
     }
-    const args = [clientId, metas, ReplicaType.ALL, tenantId] as const;
-    return this.#link.askEach('BatchPutEnd', metas.length, [...args], limit);
   }
 
   /** Gives up writes of this client, within a limit of its own. What was never started is no matter. */
   async revoke(kind: WriteKind, keys: readonly string[]): Promise<readonly Expected<undefined>[]> {
+    for (const key of keys) this.#sharedPaths.delete(key);
     const { clientId, tenantId } = this.#link;
     if (kind === 'upsert') {
       const args = [clientId, keys, tenantId] as const;
