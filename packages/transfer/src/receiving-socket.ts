@@ -26,7 +26,7 @@ export function receiveInto(accepted: Socket, receiver: Receiver): Socket {
   const handle = owner._handle ?? null;
   if (handle === null) {
     accepted.on('data', (chunk: Buffer) => receiver.received(chunk.length, chunk));
-    return accepted;
+    return accepted.resume();
   }
   owner._handle = null;
   const socket = new Socket({ handle, onread: onreadOf(receiver) } as object);
