@@ -225,6 +225,12 @@ describe('etcd', () => {
       await store.put('mooncake/ram/a:1', { round });
       expect(await store.get('mooncake/ram/a:1')).toEqual({ round });
     }
+    await etcd.kill();
+    await expect(store.get('mooncake/ram/a:1')).rejects.toMatchObject({ code: 'PEER_UNREACHABLE' });
+    await etcd.start();
+    expect(await eventually(() => store.get('mooncake/ram/a:1'), 'etcd to serve')).toEqual({
+      round: 3,
+    });
   }, 30_000);
 });
 
