@@ -180,7 +180,8 @@ async function recovery(processes: Processes, master: Master, flags: string[]): 
     ...{ benchmark: 'master', operation: 'recovery', objects: Number(recovered?.[1]) },
     ...{ bytes: Number(recovered?.[2]), recovery_ms: Number(recovered?.[3]), ready_ms: readyMs },
     ...{ snapshots: metric('snapshots_total'), last_snapshot_ms: metric('last_snapshot_ms') },
-    rss_mib: Math.round(residentMiB(again)),
+    // With what a start costs anyway, about 0.4.
+    ...{ cpu_seconds: cpuSeconds(again), rss_mib: Math.round(residentMiB(again)) },
   };
 }
 
