@@ -139,6 +139,40 @@ describe.each(masters)('the disk tier, through %s', (_, start) => {
     await python.store('close');
   });
 
+  it('brings objects back to memory that are read, as the master asks', async () => {
+    await using processes = new Processes();
+    const promoting = ['--promotion_on_hit=true', '--promotion_admission_threshold=1'];
+    const master = await start(processes, { flags: [...flags, ...promoting] });
+    const node = await startNode(processes, master, [join(processes.directory, 'disk')]);
+    await using client = await startReader(master, '127.0.0.1:12318');
+    const count = 24;
+    await putAll(client, 'star', count);
+    const copies = async (index: number) => {
+      const found = await client.store.objects.replicas(`star-${index}`);
+      return 'ok' in found ? found.ok.map(({ location }) => location.kind) : [];
+    };
+    const written = async () => (await node.metric('written_objects_total')) >= count;
+    await eventually(written, 'all objects to be on disk', 60_000);
+    // Whatever else is in memory leaves, so that there is room for what is read.
+    const kinds = await Promise.all(Array.from({ length: count }, (_, index) => copies(index)));
+    const onDiskAlone = [...kinds.keys()].filter((index) => !kinds[index]?.includes('memory'));
+    expect(onDiskAlone.length).toBeGreaterThan(0);
+    for (const index of kinds.keys()) {
+      if (kinds[index]?.includes('memory')) {
+        await client.store.remove(`star-${index}`, { force: true });
+      }
+    }
+    const [first = 0] = onDiskAlone;
+    const isPromoted = async () => {
+      const value = await client.store.get(`star-${first}`, objectByteCount);
+      return value !== null && (await copies(first)).includes('memory');
+    };
+    await eventually(isPromoted, 'the promotion', 30_000);
+    expect(await node.metric('promoted_objects_total')).toBeGreaterThan(0);
+    const value = await client.store.get(`star-${first}`, objectByteCount, { timeoutMs: 20_000 });
+    expect(value?.equals(patternBytes(first, objectByteCount))).toBe(true);
+  });
+
   it('reads what a real client has put on its disk', async () => {
     await using processes = new Processes();
     const master = await start(processes, { flags });
