@@ -173,6 +173,27 @@ describe.each(masters)('the disk tier, through %s', (_, start) => {
     expect(value?.equals(patternBytes(first, objectByteCount))).toBe(true);
   });
 
+  it('tells the master which objects had to leave the disk', async () => {
+    await using processes = new Processes();
+    const master = await start(processes, { flags });
+    const disk = join(processes.directory, 'disk');
+    const args = ['--disk-capacity=30mb', '--disk-eviction=fifo'];
+    const node = await startNode(processes, master, [disk], { segment: '64mb', args });
+    await using client = await startReader(master, '127.0.0.1:12319');
+    for (let index = 0; index < 24; index++) {
+      const value = patternBytes(index, objectByteCount);
+      expect(await client.store.objects.put(`leaf-${index}`, value)).toEqual({ ok: 'stored' });
+      if (index === 0) await eventually(() => onDisk(client, 'leaf-0'), 'the first file', 30_000);
+      else if (index % 4 === 3) {
+        await eventually(() => onDisk(client, `leaf-${index}`), 'the next file', 30_000);
+      }
+    }
+    expect(await node.metric('evicted_objects_total')).toBeGreaterThan(0);
+    expect(await node.metric('bytes')).toBeLessThanOrEqual(30 * mebibyte);
+    expect(await onDisk(client, 'leaf-0')).toBe(false);
+    expect(await readAll(client, 'leaf', 24)).toBe(24);
+  });
+
   it('reads what a real client has put on its disk', async () => {
     await using processes = new Processes();
     const master = await start(processes, { flags });
