@@ -97,7 +97,7 @@ describe('clients of different releases with one master of ours', { timeout: 300
         .toBe(2);
     }
     const metrics = await (await fetch(`${master.adminUrl}/metrics`)).text();
-    expect(metrics).toMatch(/tsukimi_master_connections\{release="0\.3\.13"\} [1-9]/);
+    expect(metrics).toMatch(/tsukimi_master_connections\{release="0\.3\.13-0\.3\.14"\} [1-9]/);
     for (const { python } of clients) await python.store('close');
   });
 

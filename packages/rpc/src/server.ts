@@ -116,7 +116,7 @@ export class RpcServer<P extends Protocol> implements Service {
     return this.#connections.size;
   }
 
-  /** How many connections have shown which release; null for those that have shown none. */
+  /** How many connections speak which release, or one of which; null for those that have shown nothing. */
   get connectionCountByRelease(): ReadonlyMap<string | null, number> {
     const counts = new Map<string | null, number>();
     for (const { release } of this.#connections) {

@@ -19,11 +19,13 @@ export class Speaker {
     this.#possible = releases.all;
   }
 
-  /** The release by name; null when nothing was shown. */
+  /** The release by name, or the oldest and the newest it may be; null when nothing was shown. */
   get release(): string | null {
     this.#choose();
-    if (this.#possible === this.#releases.all && this.#releases.releases.length > 1) return null;
-    return this.#releases.releases[this.#chosen] as string;
+    const { releases, all } = this.#releases;
+    const left = releases.filter((_, at) => ((this.#possible >> at) & 1) === 1);
+    if (this.#possible === all && left.length > 1) return null;
+    return left.length === 1 ? (left[0] as string) : `${left[0]}-${left.at(-1)}`;
   }
 
   /** Takes in a request, and says how to write its answer. */
