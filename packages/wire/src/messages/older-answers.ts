@@ -51,8 +51,8 @@ export function answersIn(kinds: readonly ReplicaKind[]): ReplicaAnswers {
     ),
     foundByRegex: told(map(objectKey, replicas), (entries) => ({
       ok: entries
-        .map(([key, all]) => [key, known(all)] as const)
-        .filter(([, left]) => left.length > 0),
+        .filter(([, all]) => all.length === 0 || all.some(isKnown))
+        .map(([key, all]) => [key, known(all)] as const),
     })),
     copyStarted: told(
       altered(copyStartResponse, { source: descriptor, targets: replicas }),
