@@ -17,12 +17,7 @@ export {
 } from './descriptor.ts';
 export { HttpMetadataStore, type HttpMetadataStoreOptions } from './http-metadata-store.ts';
 export { type JsonValue, parseJson, sortedJson } from './json.ts';
-export {
-  type LeaderBoard,
-  type LeaderBoardOptions,
-  type MasterView,
-  openLeaderBoard,
-} from './leader-board.ts';
+export type { LeaderBoard, LeaderBoardOptions, MasterView } from './leader-board.ts';
 export { acceptsConnections } from './liveness.ts';
 export {
   describeMetadataAddress,
@@ -37,5 +32,7 @@ export type {
   MetadataCallOptions,
   MetadataStore,
 } from './metadata-store.ts';
+export { openLeaderBoard } from './open-leader-board.ts';
 export { openMetadataStore } from './open-metadata-store.ts';
-export { openSharedText, type SharedText } from './shared-text.ts';
+export { openSharedText } from './open-shared-text.ts';
+export type { SharedText } from './shared-text.ts';

@@ -39,17 +39,6 @@ export interface LeaderBoardOptions<A = EtcdAddress | RedisAddress> {
 /** For one call, so that a renewal that gets no answer can be tried again before the lead ends. */
 export const boardCallMs = 1_000;
 
-/** Connects when it is first asked. */
-export async function openLeaderBoard(options: LeaderBoardOptions): Promise<LeaderBoard> {
-  const { address } = options;
-  if (address.kind === 'etcd') {
-    const { EtcdLeaderBoard } = await import('./etcd-leader-board.ts');
-    return new EtcdLeaderBoard({ ...options, address });
-  }
-  const { RedisLeaderBoard } = await import('./redis-leader-board.ts');
-  return new RedisLeaderBoard({ ...options, address });
-}
-
 /** One slash at the end of a cluster's name is no part of it. */
 export function clusterName(clusterId: string): string {
   return clusterId.endsWith('/') ? clusterId.slice(0, -1) : clusterId;

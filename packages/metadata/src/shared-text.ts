@@ -14,9 +14,3 @@ export interface SharedTextOptions {
   readonly key: string;
   readonly clock: Clock;
 }
-
-/** Connects when it is first asked. */
-export async function openSharedText(options: SharedTextOptions): Promise<SharedText> {
-  const { EtcdText } = await import('./etcd-text.ts');
-  return new EtcdText(options);
-}
