@@ -44,7 +44,7 @@ function compare(type: MessageType<unknown>, literal: Buffer, what: string): voi
   }
 }
 
-describe('an encoder that knows type literals only', () => {
+describe('an encoder that knows type literals only', { timeout: 120_000 }, () => {
   it.each(masterReleases)('writes what the codecs of %s read and write alike', (release) => {
     for (const [name, { request, response }] of Object.entries(protocolOf(release) as Protocol)) {
       const theirs = {

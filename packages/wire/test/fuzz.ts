@@ -108,7 +108,8 @@ function checkSound<T>(value: T, write: (value: T) => void, read: (bytes: Buffer
   deepStrictEqual(read(out.take()), value);
 }
 
-function spoil(original: Buffer, bodyAt: number, below: Below): Buffer {
+/** A copy of a frame in which up to four things are wrong; mostly behind its header, at `bodyAt`. */
+export function spoil(original: Buffer, bodyAt: number, below: Below): Buffer {
   let bytes = Buffer.from(original);
   for (let count = below(4); count > 0 && bytes.length > 0; count--) {
     // Mostly in the body: a spoiled header is refused at once and shows little.

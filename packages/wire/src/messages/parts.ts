@@ -37,7 +37,7 @@ export interface ReplicaAnswers {
   readonly promotionStarted: Codec<Expected<{ readonly memoryDescriptor: ReplicaDescriptor }>>;
 }
 
-export const currentAnswers: ReplicaAnswers = {
+const currentAnswers: ReplicaAnswers = {
   started: expected(list(replicaDescriptor)),
   found: expected(getReplicaListResponse),
   foundByRegex: expected(map(objectKey, list(replicaDescriptor))),
