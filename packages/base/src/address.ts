@@ -12,9 +12,15 @@ export function parseAddress(text: string, what: string): Address {
   const port = Number(match?.[3]);
   const host = match?.[1] ?? match?.[2];
   if (host === undefined || port < 1 || port > 65_535) {
-    throw new Fault('INVALID_ARGUMENT', `${what}: "${text}" is not host:port`);
+    const reason = `${what}: "${withoutPassword(text)}" is not host:port`;
+    throw new Fault('INVALID_ARGUMENT', reason);
   }
   return { host, port };
+}
+
+/** A connection string as logs and errors may show it: what stands before an `@` may be a password. */
+export function withoutPassword(text: string): string {
+  return text.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1***@');
 }
 
 export function formatAddress({ host, port }: Address): string {

@@ -2,13 +2,14 @@
  * What every other package stands on: time and chance as ports, faults, assertions, the life cycle
  * of services, options declared once, log lines and an HTTP server with limits.
  */
-export { type Address, formatAddress, parseAddress } from './address.ts';
+export { type Address, formatAddress, parseAddress, withoutPassword } from './address.ts';
 export { AssertionError, assert } from './assert.ts';
 export { formatByteSize, parseByteSize } from './byte-size.ts';
 export { type Clock, every, type Scheduled, SystemClock, sleep, TurnClock } from './clock.ts';
 export { type Deadline, deadline, orAborted } from './deadline.ts';
 export { Fault, type FaultCode, type FaultOptions, faults, type Retry } from './fault.ts';
 export { HttpService, type HttpServiceOptions } from './http-service.ts';
+export { jsonReason } from './json-reason.ts';
 export { LineLogger, type Logger, type LogValue, silentLogger } from './log.ts';
 export {
   describeOptions,

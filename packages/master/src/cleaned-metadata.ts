@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { type Clock, Fault, type Logger } from '@tsukimi/base';
+import { type Clock, Fault, jsonReason, type Logger } from '@tsukimi/base';
 import {
   type MetadataAddress,
   type MetadataServer,
@@ -48,9 +48,6 @@ function addressOf(given: string | undefined, env: Environment): MetadataAddress
     const { metadata_server: server } = file;
     return typeof server === 'string' ? parseMetadataAddress(server, env) : null;
   } catch (error) {
-    throw new Fault(
-      'INVALID_ARGUMENT',
-      `MOONCAKE_CONFIG_PATH: ${path}: ${(error as Error).message}`,
-    );
+    throw new Fault('INVALID_ARGUMENT', `MOONCAKE_CONFIG_PATH: ${path}: ${jsonReason(error)}`);
   }
 }

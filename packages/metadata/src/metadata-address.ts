@@ -1,4 +1,4 @@
-import { type Address, Fault, formatAddress } from '@tsukimi/base';
+import { type Address, Fault, formatAddress, withoutPassword } from '@tsukimi/base';
 
 /** Where engines find each other, as the connection string of Mooncake's `metadata_server` says it. */
 export type MetadataAddress = P2pAddress | HttpAddress | EtcdAddress | RedisAddress;
@@ -55,8 +55,10 @@ const defaultPorts: Readonly<Record<string, number>> = {
   'redis+cluster': 6379,
   'redis+sentinel': 26_379,
 };
-const works =
+const metadataField = 'metadata_server';
+const worksThere =
   'use http://host:8080/metadata, etcd://host:2379, redis://host:6379/0 or P2PHANDSHAKE';
+const worksElsewhere = 'use host:port, etcd://host:2379 or redis://host:6379/0';
 
 /**
  * Reads Mooncake's connection strings and the forms of its guides: `http(s)://…`, `host:port` and
@@ -64,14 +66,17 @@ const works =
  * `etcds`, `rediss`, `redis+sentinel://host,host/group/db` and `redis+cluster://host,host`. What a string
  * leaves open comes from the environment: MC_REDIS_USERNAME, MC_REDIS_PASSWORD and MC_REDIS_DB_INDEX as
  * in Mooncake, and etcdctl's ETCDCTL_USER, ETCDCTL_PASSWORD, ETCDCTL_CACERT, ETCDCTL_CERT and ETCDCTL_KEY.
+ * Faults name `field`.
  */
-export function parseMetadataAddress(text: string, env: Environment): MetadataAddress {
+export function parseMetadataAddress(
+  text: string,
+  env: Environment,
+  field = metadataField,
+): MetadataAddress {
   const trimmed = text.trim();
+  const works = field === metadataField ? worksThere : worksElsewhere;
   const refuse = (reason: string) =>
-    new Fault(
-      'INVALID_ARGUMENT',
-      `metadata_server: "${withoutPassword(trimmed)}" ${reason}; ${works}`,
-    );
+    new Fault('INVALID_ARGUMENT', `${field}: "${withoutPassword(trimmed)}" ${reason}; ${works}`);
   if (trimmed === '') throw refuse('is empty');
   if (trimmed === 'P2PHANDSHAKE') return { kind: 'p2p' };
   const [, scheme = 'etcd', rest = trimmed] = /^([a-z][a-z0-9+.-]*):\/\/(.*)$/i.exec(trimmed) ?? [];
@@ -207,8 +212,4 @@ function parseLogin(text: string, refuse: Refuse): Login {
   } catch {
     throw refuse('has a user or password with a broken % sequence');
   }
-}
-
-function withoutPassword(text: string): string {
-  return text.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^@]*@/i, '$1***@');
 }

@@ -108,6 +108,7 @@ describe('parseMetadataAddress', () => {
     ['redis://a:1,b:2', 'redis+cluster'],
     ['redis://h/256', 'from 0 to 255'],
     ['redis://h/zero', 'from 0 to 255'],
+    ['redis://u:very@secret@h/zero', 'from 0 to 255'],
     ['redis://h/0/1', 'end after the database'],
     ['redis+sentinel://h', 'group'],
     ['redis+cluster://h/1', 'end after the database'],
@@ -117,6 +118,14 @@ describe('parseMetadataAddress', () => {
     expect(refuse).toThrow(/^metadata_server: .*http:\/\/host:8080\/metadata/);
     expect(refuse).toThrow(reason);
     expect(refuse).not.toThrow(/secret/);
+  });
+
+  it('names another field that holds such an address, and what works there', () => {
+    const refuse = () => parseMetadataAddress('etcd://', {}, 'master_server_address');
+    expect(refuse).toThrow(
+      /^master_server_address: "etcd:\/\/" names no host; use host:port, etcd/,
+    );
+    expect(refuse).not.toThrow(/P2PHANDSHAKE/);
   });
 
   it('names the variable that cannot be read', () => {

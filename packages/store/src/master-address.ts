@@ -1,4 +1,4 @@
-import { type Address, Fault, formatAddress, parseAddress } from '@tsukimi/base';
+import { type Address, Fault, formatAddress, parseAddress, withoutPassword } from '@tsukimi/base';
 import {
   describeMetadataAddress,
   type EtcdAddress,
@@ -8,6 +8,8 @@ import {
 
 /** Where the master is: at an address, or whoever leads according to etcd or redis. */
 export type MasterAddress = Address | ElectedMaster;
+
+const field = 'master_server_address';
 
 interface ElectedMaster {
   readonly board: EtcdAddress | RedisAddress;
@@ -23,15 +25,15 @@ export function parseMasterAddress(
   env: Readonly<Record<string, string | undefined>>,
 ): MasterAddress {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
-  if (scheme === undefined) return parseAddress(text, 'master_server_address');
+  if (scheme === undefined) return parseAddress(text, field);
   if (/^(etcd|redis)/.test(scheme)) {
-    const board = parseMetadataAddress(text, env);
+    const board = parseMetadataAddress(text, env, field);
     const clusterId = env['MC_STORE_CLUSTER_ID'] || 'mooncake_cluster';
     if (board.kind === 'etcd' || board.kind === 'redis') return { board, clusterId };
   }
   throw new Fault(
     'INVALID_ARGUMENT',
-    `master_server_address: "${text}" finds the master through ${scheme}, which is not supported; use the master's host:port, etcd://host:2379 or redis://host:6379`,
+    `${field}: "${withoutPassword(text)}" finds the master through ${scheme}, which is not supported; use the master's host:port, etcd://host:2379 or redis://host:6379`,
   );
 }
 

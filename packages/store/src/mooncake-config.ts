@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Fault, parseByteSize } from '@tsukimi/base';
+import { Fault, jsonReason, parseByteSize } from '@tsukimi/base';
 import { type MetadataAddress, parseMetadataAddress } from '@tsukimi/metadata';
 import { z } from 'zod';
 import { type MasterAddress, parseMasterAddress } from './master-address.ts';
@@ -81,7 +81,7 @@ export function readMooncakeFile(path: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw refuse(`is not JSON: ${(error as Error).message}`);
+    throw refuse(`is not JSON: ${jsonReason(error)}`);
   }
 }
 
@@ -130,9 +130,13 @@ export function parseMooncakeConfig(
     notices.push(`mooncake.json: ${field} is unknown and ignored`);
   }
   const withPort = /^(\[[^\]]+\]|[^:]+):(\d+)$/.exec(hostname);
+  const localPort = withPort === null ? null : Number(withPort[2]);
+  if (localPort !== null && (localPort < 1 || localPort > 65_535)) {
+    throw refuse(`local_hostname: "${hostname}" ends with no port from 1 to 65535`);
+  }
   return {
     localHostname: (withPort?.[1] ?? hostname).replace(/^\[(.*)\]$/, '$1'),
-    localPort: withPort === null ? null : Number(withPort[2]),
+    localPort,
     metadata: named(() => parseMetadataAddress(metadataServer, env), refuse),
     metadataClusterId: env['MC_METADATA_CLUSTER_ID'] ?? '',
     masterAddress: named(() => parseMasterAddress(master, env), refuse),

@@ -104,14 +104,28 @@ describe('readMooncakeConfig', () => {
     ['master_server_address', 'k8s://namespace'],
     ['master_server_address', 'somewhere'],
     ['master_server_address', 50051],
+    ['master_server_address', 'etcd://'],
     ['local_hostname', ''],
+    ['local_hostname', 'node-a:99999'],
+    ['local_hostname', 'node-a:0'],
     ['protocol', 'carrier-pigeon'],
     ['global_segment_size', 'plenty'],
     ['global_segment_size', -1],
   ])('names path and field when %s is %j', (field, value) => {
     const attempt = () => read({ ...guide, [field]: value });
     expect(attempt).toThrow(path);
-    expect(attempt).toThrow(field);
+    expect(attempt).toThrow(`mooncake.json: ${field}: `);
+  });
+
+  it.each([
+    { ...guide, master_server_address: 'mysql://u:secret@h:1' },
+    { ...guide, master_server_address: 'u:secret@h:1' },
+    { ...guide, metadata_server: 'redis://u:very@secret@h/many' },
+    '{"metadata_server": secret}',
+  ])('shows no password when it refuses %j', (content) => {
+    const attempt = () => read(content);
+    expect(attempt).toThrow(path);
+    expect(attempt).not.toThrow(/secr/);
   });
 
   it('names the path when the file is missing, not JSON or not an object', () => {

@@ -1,5 +1,6 @@
-import { optionTypes } from '@tsukimi/base';
+import { formatAddress, optionTypes, Resource } from '@tsukimi/base';
 import { MetadataServer } from '@tsukimi/metadata';
+import { DirectoryLock } from '@tsukimi/transfer';
 import { z } from 'zod';
 import { defineCommand } from '../command.ts';
 
@@ -16,12 +17,14 @@ export const metadataCommand = defineCommand({
     help: { schema: optionTypes.flag, kind: 'flag', doc: 'Prints this text.', aliases: ['h'] },
   },
   async run({ host, port, dataDir = null }, { clock, logger, print, run }) {
+    const lock = dataDir === null ? null : DirectoryLock.take(dataDir, '--data-dir');
     const server = new MetadataServer({ host, port, dataDirectory: dataDir, clock, logger });
-    await run([server], {
+    const claim = new Resource('data directory', async () => lock?.release());
+    await run([claim, server], {
       shutdownTimeoutMs: 2_000,
       onReady: () =>
         print(
-          `metadata server on http://${host}:${port}/metadata; it has no authentication: let only the cluster's machines reach it\n`,
+          `metadata server on http://${formatAddress({ host, port: server.port })}/metadata; it has no authentication: let only the cluster's machines reach it\n`,
         ),
     });
   },

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { type Clock, Fault, type Logger, type Service } from '@tsukimi/base';
+import { DirectoryLock } from '@tsukimi/transfer';
 import type { MasterCore } from '../core/master-core.ts';
 import { JournalClaim } from '../standby/journal-claim.ts';
 import type { Journal } from './journal.ts';
 import type { JournalDirectory } from './journal-directory.ts';
 import { type JournalEnd, JournalFollower } from './journal-follower.ts';
 import { JournalImage } from './journal-image.ts';
-import { JournalLock } from './journal-lock.ts';
 
 export interface JournalKeeperOptions {
   readonly directory: JournalDirectory;
@@ -20,7 +20,7 @@ export interface JournalKeeperOptions {
 export class JournalKeeper implements Service {
   readonly name = 'journal (--journal-dir)';
   readonly #options: JournalKeeperOptions;
-  #lock: JournalLock | null = null;
+  #lock: DirectoryLock | null = null;
 
   constructor(options: JournalKeeperOptions) {
     this.#options = options;
@@ -35,7 +35,7 @@ export class JournalKeeper implements Service {
         `--journal-dir ${directory.path} belongs to masters with --enable_ha; when they are gone for good, remove ${directory.path}/claim`,
       );
     }
-    this.#lock = JournalLock.take(directory.path);
+    this.#lock = DirectoryLock.take(directory.path, '--journal-dir');
     try {
       const startedMs = clock.monotonicMs();
       const end = trusted(new JournalFollower(directory).finish(), bootId(), logger);

@@ -1,5 +1,5 @@
 import { networkInterfaces } from 'node:os';
-import { Fault } from '@tsukimi/base';
+import { Fault, withoutPassword } from '@tsukimi/base';
 import { type EtcdAddress, parseMetadataAddress, type RedisAddress } from '@tsukimi/metadata';
 import type { Environment } from '../cleaned-metadata.ts';
 import type { MasterOptions } from '../options.ts';
@@ -13,17 +13,21 @@ export function boardAddress(
   env: Environment,
 ): EtcdAddress | RedisAddress {
   const given = haBackendConnstring ?? (haBackendType === 'etcd' ? etcdEndpoints : undefined);
+  const isEndpoints = haBackendConnstring === undefined && haBackendType === 'etcd';
+  const option = isEndpoints ? '--etcd_endpoints' : '--ha_backend_connstring';
   if (given === undefined || given === '') {
-    const option = haBackendType === 'etcd' ? '--etcd_endpoints' : '--ha_backend_connstring';
     throw new Fault(
       'MISCONFIGURED',
       `--enable_ha needs ${option}, the address of ${haBackendType}`,
     );
   }
   const text = given.includes('://') ? given : `${haBackendType}://${given}`;
-  const address = parseMetadataAddress(text.replace(/^http:/, 'etcd:'), env);
+  const address = parseMetadataAddress(text.replace(/^http:/, 'etcd:'), env, option);
   if (address.kind === 'etcd' || address.kind === 'redis') return address;
-  throw new Fault('MISCONFIGURED', `--ha_backend_connstring: "${given}" is neither etcd nor redis`);
+  throw new Fault(
+    'MISCONFIGURED',
+    `${option}: "${withoutPassword(given)}" is neither etcd nor redis`,
+  );
 }
 
 /** The address of this machine under which others reach a server on `host`. */

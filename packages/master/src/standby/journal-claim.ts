@@ -1,7 +1,6 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Fault } from '@tsukimi/base';
-import { JournalLock } from '../journal/journal-lock.ts';
+import { DirectoryLock } from '@tsukimi/transfer';
 
 const fileName = 'claim';
 
@@ -20,7 +19,7 @@ export class JournalClaim {
 
   /** Takes the journal from whoever had it; null while somebody holds the lock. */
   static take(directory: string, version: number): JournalClaim | null {
-    const lock = tryLock(directory);
+    const lock = DirectoryLock.tryTake(directory);
     if (lock === null) return null;
     const claim = new JournalClaim(directory, version);
     try {
@@ -37,7 +36,7 @@ export class JournalClaim {
 
   /** Runs `act` while nobody else can claim the journal. `busy`: somebody has the lock just now. */
   whileOurs(act: () => void): 'done' | 'busy' | 'lost' {
-    const lock = tryLock(this.#directory);
+    const lock = DirectoryLock.tryTake(this.#directory);
     if (lock === null) return 'busy';
     try {
       if (!this.#isOurs()) return 'lost';
@@ -64,14 +63,5 @@ export class JournalClaim {
     const path = join(this.#directory, fileName);
     writeFileSync(`${path}.new`, String(this.#version));
     renameSync(`${path}.new`, path);
-  }
-}
-
-function tryLock(directory: string): JournalLock | null {
-  try {
-    return JournalLock.take(directory);
-  } catch (error) {
-    if (Fault.has(error, 'MISCONFIGURED')) return null;
-    throw error;
   }
 }

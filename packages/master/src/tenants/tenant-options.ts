@@ -1,4 +1,11 @@
-import { type Clock, Fault, type Option, type OptionValues, optionTypes } from '@tsukimi/base';
+import {
+  type Clock,
+  Fault,
+  type Option,
+  type OptionValues,
+  optionTypes,
+  withoutPassword,
+} from '@tsukimi/base';
 import { openSharedText, parseMetadataAddress } from '@tsukimi/metadata';
 import { z } from 'zod';
 import type { Environment } from '../cleaned-metadata.ts';
@@ -39,9 +46,16 @@ export function policyStoreOf(
     );
   }
   if (type === 'file') return new FilePolicyStore(uri);
-  const address = parseMetadataAddress(uri.includes('://') ? uri : `etcd://${uri}`, env);
+  const address = parseMetadataAddress(
+    uri.includes('://') ? uri : `etcd://${uri}`,
+    env,
+    '--tenant_quota_connector_uri',
+  );
   if (address.kind !== 'etcd') {
-    throw new Fault('MISCONFIGURED', `--tenant_quota_connector_uri: "${uri}" is not in etcd`);
+    throw new Fault(
+      'MISCONFIGURED',
+      `--tenant_quota_connector_uri: "${withoutPassword(uri)}" is not in etcd`,
+    );
   }
   const cluster = options.clusterId.replace(/\/+$/, '') || 'mooncake_cluster';
   const key = `mooncake-store/${cluster}/tenant_quota_policy`;

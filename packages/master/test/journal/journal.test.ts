@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { below, SeededRandom, SystemClock, silentLogger } from '@tsukimi/base';
 import { FakeClock } from '@tsukimi/base/testing';
+import { DirectoryLock } from '@tsukimi/transfer';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { MasterCore } from '../../src/core/master-core.ts';
 import { Journal, type JournalOptions } from '../../src/journal/journal.ts';
@@ -18,7 +19,6 @@ import { JournalDirectory } from '../../src/journal/journal-directory.ts';
 import { type JournalFile, openJournalFile } from '../../src/journal/journal-file.ts';
 import { JournalFollower } from '../../src/journal/journal-follower.ts';
 import { trusted } from '../../src/journal/journal-keeper.ts';
-import { JournalLock } from '../../src/journal/journal-lock.ts';
 import { coreForTests } from '../../src/testing.ts';
 import { liveOn, plain } from './random-life.ts';
 
@@ -225,10 +225,12 @@ describe('a journal', () => {
   });
 
   it('is locked against a second master', () => {
-    const lock = JournalLock.take(path);
-    expect(() => JournalLock.take(path)).toThrow(/another master uses it/);
+    const lock = DirectoryLock.take(path, '--journal-dir');
+    expect(() => DirectoryLock.take(path, '--journal-dir')).toThrow(
+      /--journal-dir: .* is in use by another process/,
+    );
     lock.release();
-    JournalLock.take(path).release();
+    DirectoryLock.take(path, '--journal-dir').release();
   });
 
   it('takes nothing that a client may have written into a key for a batch', async () => {

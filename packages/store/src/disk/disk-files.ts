@@ -1,17 +1,6 @@
-import { constants } from 'node:fs';
-import {
-  type FileHandle,
-  mkdir,
-  open,
-  readdir,
-  rename,
-  stat,
-  statfs,
-  unlink,
-} from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, stat, statfs, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Fault } from '@tsukimi/base';
-import { lockFile } from '@tsukimi/transfer';
+import { DirectoryLock } from '@tsukimi/transfer';
 
 /** What the disk tier asks of a file system. Rejects with errors of Node's, which have a `code`. */
 export interface DiskFiles {
@@ -41,20 +30,11 @@ const writeByteCountMax = 64 * 2 ** 20;
 const partCountMax = 512;
 
 export class LocalDiskFiles implements DiskFiles {
-  readonly #claims = new Map<string, FileHandle>();
+  readonly #claims = new Map<string, DirectoryLock>();
 
   async claim(directory: string): Promise<void> {
-    await mkdir(directory, { recursive: true });
     if (this.#claims.has(directory)) return;
-    const lock = await open(join(directory, 'lock'), constants.O_RDWR | constants.O_CREAT, 0o600);
-    if (!lockFile(lock.fd)) {
-      await lock.close();
-      throw new Fault(
-        'MISCONFIGURED',
-        `--disk-dir: ${directory} is in use by another process; give each node directories of its own`,
-      );
-    }
-    this.#claims.set(directory, lock);
+    this.#claims.set(directory, DirectoryLock.take(directory, '--disk-dir'));
   }
 
   async list(directory: string) {
@@ -109,7 +89,7 @@ export class LocalDiskFiles implements DiskFiles {
   }
 
   async close(): Promise<void> {
-    for (const lock of this.#claims.values()) await lock.close();
+    for (const lock of this.#claims.values()) lock.release();
     this.#claims.clear();
   }
 }
