@@ -180,7 +180,8 @@ describe('several masters with etcd, under published Python clients that follow 
     await using pair = await Pair.start();
     await pair.add();
     await pair.add();
-    const holder = await inCluster(pair, 12_331, 64 << 20);
+    // Room for all that the traffic puts meanwhile: what is evicted would look lost.
+    const holder = await inCluster(pair, 12_331, 512 << 20);
     await fill(holder);
     const leader = await pair.leader();
     const traffic = new Traffic(holder);
