@@ -1,4 +1,4 @@
-import { SeededRandom, SystemClock, silentLogger } from '@tsukimi/base';
+import { type Logger, SeededRandom, SystemClock, silentLogger } from '@tsukimi/base';
 import { eventually } from '@tsukimi/base/testing';
 import { HttpMetadataStore, MetadataServer } from '@tsukimi/metadata';
 import { TransferEngine } from '@tsukimi/transfer';
@@ -19,6 +19,9 @@ export interface MemberOptions {
   readonly handshake?: boolean;
   readonly stagingByteCountMax?: number;
   readonly checksums?: boolean;
+  /** Offers a disk too. */
+  readonly diskDirectory?: string;
+  readonly logger?: Logger;
 }
 
 /** A real metadata server, a real master and members, all in this process, over sockets. */
@@ -87,7 +90,18 @@ export class TestCluster {
         options.segmentByteCount === null
           ? null
           : { byteCount: options.segmentByteCount, shared: options.shared },
-      logger: silentLogger,
+      logger: options.logger ?? silentLogger,
+      ...(options.diskDirectory === undefined
+        ? {}
+        : {
+            disk: {
+              directories: [options.diskDirectory],
+              capacity: 2 ** 20,
+              policy: 'lru' as const,
+              bufferByteCount: 2 ** 20,
+              listenHost: null,
+            },
+          }),
       ...(options.stagingByteCountMax === undefined
         ? {}
         : { stagingByteCountMax: options.stagingByteCountMax }),

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { HttpService, SystemClock, silentLogger } from '@tsukimi/base';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RestApi } from '../src/node/rest-api.ts';
@@ -87,6 +89,23 @@ describe('RestApi', () => {
   it('refuses a body beyond its limit', async () => {
     const body = `{"key":"k","value":"${'x'.repeat(101 * 2 ** 20)}"}`;
     expect((await call('PUT', '/api/put', body))[0]).toBe(413);
+  });
+
+  it('holds so many bytes of bodies and no more, and meanwhile answers the others', async () => {
+    await call('PUT', '/api/put', { key: 'held', value: 'here' });
+    const head = `PUT /api/put HTTP/1.1\r\nhost: a\r\ncontent-length: ${100 * 2 ** 20}\r\n\r\n{`;
+    const senders = Array.from({ length: 11 }, () => {
+      const socket = connect(server.port, '127.0.0.1');
+      socket.write(head);
+      return socket;
+    });
+    const [refusal] = await Promise.race(senders.map((socket) => once(socket, 'data')));
+    expect(String(refusal)).toMatch(/ 503 [^]*too many bytes/);
+    expect(await call('GET', '/api/get/held')).toEqual([200, 'here']);
+    expect((await call('GET', '/health'))[0]).toBe(200);
+    for (const socket of senders) socket.destroy();
+    const large = `{"key":"after","value":"${'x'.repeat(2 ** 20)}"}`.padEnd(90 * 2 ** 20);
+    await expect.poll(async () => (await call('PUT', '/api/put', large))[0]).toBe(200);
   });
 
   it('mounts and unmounts segments', async () => {

@@ -59,6 +59,8 @@ export class DiskTier {
   readonly #restoration: Restoration;
   readonly #stopping = new AbortController();
   #isKnown = false;
+  /** Why the master does not take the disk; null where it was not asked, or did. */
+  #refusal: number | null = null;
   #running: Promise<void> = Promise.resolve();
   #restoring: Promise<void> = Promise.resolve();
 
@@ -126,6 +128,11 @@ export class DiskTier {
   /** Whether the master knows the disk, with all that lies on it. */
   get isKnown(): boolean {
     return this.#isKnown;
+  }
+
+  /** Whether it is known, or will not be: that master keeps nothing on disks. */
+  get isSettled(): boolean {
+    return this.#isKnown || this.#refusal === ErrorCode.UNABLE_OFFLOAD;
   }
 
   /** Objects of earlier processes that are not offered yet. */
@@ -224,9 +231,17 @@ export class DiskTier {
     const { clientId } = link;
     const mounted = await link.ask('MountLocalDiskSegment', [clientId, true], diskCallLimit);
     if ('error' in mounted && mounted.error !== ErrorCode.SEGMENT_ALREADY_EXISTS) {
-      logger.warn('disk.mount_refused', { error: errorName(mounted.error) });
+      const { error } = mounted;
+      if (error === this.#refusal) return false;
+      this.#refusal = error;
+      const isUnwanted = error === ErrorCode.UNABLE_OFFLOAD;
+      logger.warn('disk.mount_refused', {
+        error: errorName(error),
+        ...(isUnwanted ? { remedy: 'start the master with --enable_offload' } : {}),
+      });
       return false;
     }
+    this.#refusal = null;
     // A master of an older release does not know this call, and needs it for a figure only.
     await link.ask('ReportSsdCapacity', [clientId, this.#disk.capacity], diskCallLimit);
     if (!(await this.#restoration.begin(this.#stopping.signal))) return false;

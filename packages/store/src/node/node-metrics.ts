@@ -36,6 +36,7 @@ function diskSamples(disk: DiskTier): Sample[] {
     ],
     ['capacity_bytes', 'What the files may have.', disk.capacity],
     ['writable', 'Whether a disk takes objects now.', disk.isWritable ? 1 : 0],
+    ['known', 'Whether the master counts on the disk.', disk.isKnown ? 1 : 0],
   ];
   const totals: readonly (readonly [string, string, number])[] = [
     ['restored_objects', 'Found at the start.', counters.restoredObjects],

@@ -3,6 +3,7 @@ import { type Clock, Fault, type Logger, readJsonBody, sleep } from '@tsukimi/ba
 import { ErrorCode, parseUuid } from '@tsukimi/wire';
 import type { StoreClient } from '../store-client.ts';
 import { type Answer, failure, json, success } from './rest-answers.ts';
+import { sendAnswer } from './send-answer.ts';
 
 export interface RestApiOptions {
   readonly store: StoreClient;
@@ -17,12 +18,16 @@ interface Route {
   readonly method: string;
   /** Ends with `/` where a key follows. */
   readonly path: string;
+  /** Answered also while too much else is under way. */
+  readonly isSignOfLife?: true;
   act(request: RestRequest): Promise<Answer>;
 }
 
 interface RestRequest {
   readonly key: string;
   readonly body: () => Promise<Record<string, unknown>>;
+  /** Says that so many bytes are held until the answer has left. Throws `OVERLOADED`. */
+  readonly hold: (byteCount: number) => void;
 }
 
 const bodyByteCountMax = 100 * 2 ** 20;
@@ -30,18 +35,21 @@ const valueByteCountMax = 2 ** 30;
 const graceMaxS = 3_600;
 /** Requests under way at a time; one more is refused. */
 const runningCountMax = 256;
+/** Of bodies that come and values that leave, for clients of any speed. */
+const heldByteCountMax = 2 ** 30;
 
 /**
  * The REST interface of `mooncake_store_service`: its paths, bodies and statuses; besides `/health`,
  * `/ready` and `/metrics`.
  *
- * Differences: a body beyond 100 MiB is answered with 413, and the calls that map a file of somebody
+ * Differences: a body beyond 100 MiB is answered with 413, what is too much at once with 503, and the calls that map a file of somebody
  * else's (`mount_shm`, `unmount_shm`, `reconfigure`) with 501.
  */
 export class RestApi {
   readonly #options: RestApiOptions;
   readonly #routes: readonly Route[];
   #runningCount = 0;
+  #heldByteCount = 0;
 
   constructor(options: RestApiOptions) {
     this.#options = options;
@@ -63,37 +71,50 @@ export class RestApi {
       { method: 'POST', path: '/api/mount_shm', act: unsupported },
       { method: 'POST', path: '/api/unmount_shm', act: unsupported },
       { method: 'POST', path: '/api/reconfigure', act: unsupported },
-      { method: 'GET', path: '/health', act: async () => text(200, 'OK') },
-      { method: 'GET', path: '/ready', act: async () => this.#ready() },
-      { method: 'GET', path: '/metrics', act: async () => text(200, options.metrics()) },
+      { method: 'GET', path: '/health', isSignOfLife: true, act: async () => text(200, 'OK') },
+      { method: 'GET', path: '/ready', isSignOfLife: true, act: async () => this.#ready() },
+      {
+        method: 'GET',
+        path: '/metrics',
+        isSignOfLife: true,
+        act: async () => text(200, options.metrics()),
+      },
     ];
   }
 
   /** The listener of an HTTP server. */
   readonly handle = (request: IncomingMessage, response: ServerResponse): void => {
-    void this.#answer(request).then(({ status, type, body }) => {
-      response.writeHead(status, { 'content-type': type, 'content-length': body.length });
-      response.end(request.method === 'HEAD' ? undefined : body);
-    });
+    void this.#serve(request, response);
   };
 
-  async #answer(request: IncomingMessage): Promise<Answer> {
-    if (this.#runningCount >= runningCountMax) return failure(503, 'too many requests at once');
-    this.#runningCount += 1;
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let heldByteCount = 0;
+    const hold = (byteCount: number) => {
+      if (this.#heldByteCount + byteCount > heldByteCountMax) {
+        throw new Fault('OVERLOADED', 'too many bytes are under way at once');
+      }
+      this.#heldByteCount += byteCount;
+      heldByteCount += byteCount;
+    };
+    const answer = await this.#answer(request, hold);
+    await sendAnswer(response, answer, request.method !== 'HEAD', this.#options.clock);
+    this.#heldByteCount -= heldByteCount;
+  }
+
+  async #answer(request: IncomingMessage, hold: RestRequest['hold']): Promise<Answer> {
     try {
-      return await this.#route(request);
+      return await this.#route(request, hold);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
+      if (Fault.has(error, 'OVERLOADED')) return failure(503, reason);
       if (!Fault.has(error, 'TOO_LARGE', 'CANCELLED', 'INVALID_ARGUMENT')) {
         this.#options.logger.warn('store.rest_failed', { path: request.url, reason });
       }
       return failure(Fault.has(error, 'TOO_LARGE') ? 413 : 500, reason);
-    } finally {
-      this.#runningCount -= 1;
     }
   }
 
-  async #route(request: IncomingMessage): Promise<Answer> {
+  async #route(request: IncomingMessage, hold: RestRequest['hold']): Promise<Answer> {
     const path = (request.url ?? '/').split('?', 1)[0] as string;
     const routes = this.#routes.filter((route) =>
       route.path.endsWith('/')
@@ -104,21 +125,43 @@ export class RestApi {
     const method = request.method === 'HEAD' ? 'GET' : request.method;
     const route = routes.find((each) => each.method === method);
     if (route === undefined) return text(405, '405: Method Not Allowed');
-    return route.act({
-      key: keyOf(path.slice(route.path.length)),
-      body: async () => {
-        const body = await readJsonBody(request, bodyByteCountMax);
-        if (typeof body === 'object' && body !== null && !Array.isArray(body)) {
-          return body as Record<string, unknown>;
-        }
-        throw new Fault('INVALID_ARGUMENT', 'the body is not a JSON object');
-      },
-    });
+    if (this.#runningCount >= runningCountMax && route.isSignOfLife !== true) {
+      throw new Fault('OVERLOADED', 'too many requests at once');
+    }
+    this.#runningCount += 1;
+    try {
+      return await route.act({
+        key: keyOf(path.slice(route.path.length)),
+        body: () => this.#body(request, hold),
+        hold,
+      });
+    } finally {
+      this.#runningCount -= 1;
+    }
+  }
+
+  async #body(
+    request: IncomingMessage,
+    hold: RestRequest['hold'],
+  ): Promise<Record<string, unknown>> {
+    const declared = Number(request.headers['content-length'] ?? bodyByteCountMax);
+    if (declared <= bodyByteCountMax) hold(declared);
+    // Whoever sends slowly must not keep others from being answered.
+    this.#runningCount -= 1;
+    try {
+      const body = await readJsonBody(request, bodyByteCountMax);
+      if (typeof body === 'object' && body !== null && !Array.isArray(body)) {
+        return body as Record<string, unknown>;
+      }
+      throw new Fault('INVALID_ARGUMENT', 'the body is not a JSON object');
+    } finally {
+      this.#runningCount += 1;
+    }
   }
 
   #ready(): Answer {
     const { disk, state } = this.#options.store;
-    const isWithoutDisk = state === 'serving' && disk !== null && !disk.isKnown;
+    const isWithoutDisk = state === 'serving' && disk !== null && !disk.isSettled;
     if (isWithoutDisk) return json(503, { status: 'introducing its disk' });
     return json(state === 'serving' ? 200 : 503, { status: state });
   }
@@ -133,19 +176,17 @@ export class RestApi {
     return 'ok' in outcome ? success() : failure(500, 'PUT operation failed');
   }
 
-  async #get({ key }: RestRequest): Promise<Answer> {
-    const { objects } = this.#options.store;
-    const outcome = await objects.get(key, { byteCountMax: valueByteCountMax });
-    if ('ok' in outcome) {
-      return { status: 200, type: 'application/octet-stream', body: outcome.ok };
-    }
-    const isAbsent =
-      outcome.error === ErrorCode.OBJECT_NOT_FOUND ||
-      outcome.error === ErrorCode.REPLICA_IS_NOT_READY;
-    if (isAbsent) return failure(404, 'Key not found');
-    const isUnasked =
-      outcome.error === ErrorCode.RPC_FAIL || outcome.error === ErrorCode.INVALID_PARAMS;
-    return failure(500, isUnasked ? 'Exist check failed' : 'GET operation failed');
+  async #get({ key, hold }: RestRequest): Promise<Answer> {
+    const { store } = this.#options;
+    const [found] = await store.objects.find([key]);
+    if (found === undefined || 'error' in found) return notFound(found?.error);
+    const { byteCount } = found.ok;
+    if (byteCount > valueByteCountMax) return failure(500, 'GET operation failed');
+    hold(byteCount);
+    const body = Buffer.allocUnsafe(byteCount);
+    const outcome = await store.read(found.ok, body);
+    if (outcome !== 'read') return failure(500, 'GET operation failed');
+    return { status: 200, type: 'application/octet-stream', body };
   }
 
   async #exist({ key }: RestRequest): Promise<Answer> {
@@ -214,6 +255,19 @@ export class RestApi {
     if ('error' in outcome) return failure(500, `Unmount local disk failed, ret=${outcome.error}`);
     await sleep(this.#options.clock, graceMs);
     return success();
+  }
+}
+
+function notFound(error: number | undefined): Answer {
+  switch (error) {
+    case ErrorCode.OBJECT_NOT_FOUND:
+    case ErrorCode.REPLICA_IS_NOT_READY:
+      return failure(404, 'Key not found');
+    case ErrorCode.RPC_FAIL:
+    case ErrorCode.INVALID_PARAMS:
+      return failure(500, 'Exist check failed');
+    default:
+      return failure(500, 'GET operation failed');
   }
 }
 
