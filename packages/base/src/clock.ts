@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import type { CancelSignal } from './cancelling.ts';
 
 /** Something that was asked for later and may still be called off. */
 export interface Scheduled {
@@ -62,7 +63,7 @@ export class TurnClock implements Clock {
 }
 
 /** Waits `delayMs`; ends at once, without an error, when `signal` fires. */
-export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
+export function sleep(clock: Clock, delayMs: number, signal?: CancelSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
     const end = () => {

@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import type { CancelSignal } from './cancelling.ts';
 import type { Clock } from './clock.ts';
 import { Fault } from './fault.ts';
 
@@ -13,7 +14,7 @@ export function deadline(
   clock: Clock,
   delayMs: number,
   what: string,
-  parent?: AbortSignal,
+  parent?: CancelSignal,
 ): Deadline {
   const controller = new AbortController();
   const follow = () => controller.abort(parent?.reason);
@@ -23,7 +24,7 @@ export function deadline(
   if (parent?.aborted) follow();
   else if (parent !== undefined) {
     // A caller's signal may be followed by many waits at once, all of which leave it when they end.
-    setMaxListeners(0, parent);
+    if (parent instanceof AbortSignal) setMaxListeners(0, parent);
     parent.addEventListener('abort', follow, { once: true });
   }
   const release = () => {
@@ -34,7 +35,7 @@ export function deadline(
 }
 
 /** Gives up waiting when `signal` fires and rejects with its reason. The work itself goes on unless it listens too. */
-export function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+export function orAborted<T>(work: Promise<T>, signal: CancelSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const abort = () => reject(signal.reason as Error);
     if (signal.aborted) {

@@ -5,6 +5,7 @@
 export { type Address, formatAddress, parseAddress, withoutPassword } from './address.ts';
 export { AssertionError, assert } from './assert.ts';
 export { formatByteSize, parseByteSize } from './byte-size.ts';
+export { Cancelling, type CancelSignal } from './cancelling.ts';
 export { type Clock, every, type Scheduled, SystemClock, sleep, TurnClock } from './clock.ts';
 export { type Deadline, deadline, orAborted } from './deadline.ts';
 export { Fault, type FaultCode, type FaultOptions, faults, type Retry } from './fault.ts';
@@ -22,5 +23,6 @@ export {
 } from './options.ts';
 export { below, type Random, SeededRandom, SystemRandom } from './random.ts';
 export { readBody, readJsonBody } from './read-body.ts';
+export { onreadOf, type Receiver, receiveInto } from './receiving-socket.ts';
 export { Resource } from './resource.ts';
 export { Ending, listenFault, type RunOptions, runServices, type Service } from './service.ts';

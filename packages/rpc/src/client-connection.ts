@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { type Address, type Clock, Fault, type Scheduled } from '@tsukimi/base';
+import { type Address, type CancelSignal, type Clock, Fault, onreadOf } from '@tsukimi/base';
 import {
   ByteReader,
   ByteWriter,
@@ -16,6 +16,8 @@ import {
 
 /** Requests that the socket has not taken yet; beyond it the server is not reading. */
 const unsentByteCountMax = 64 * 2 ** 20;
+/** Of one read. */
+const receivedByteCountMax = 2 ** 16;
 
 export interface ClientConnectionOptions {
   readonly clock: Clock;
@@ -28,10 +30,10 @@ export interface ConnectionCall {
   readonly name: string;
   readonly method: Protocol[string];
   readonly args: unknown;
-  /** What the caller asked for, for words; the end itself is `endsAtMs` on the clock. */
-  readonly timeoutMs: number;
-  readonly endsAtMs: number;
-  readonly signal: AbortSignal | undefined;
+  /** What the caller asked for, for words; the end itself is `endsAtMs` on the clock. Null where `signal` fires in time. */
+  readonly timeoutMs: number | null;
+  readonly endsAtMs: number | null;
+  readonly signal: CancelSignal | undefined;
   /** Bytes behind the arguments. */
   readonly appendix: Buffer | undefined;
 }
@@ -76,7 +78,15 @@ export class ClientConnection {
   ): Promise<ClientConnection> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason as Error);
-      const socket = connect({ host, port, noDelay: true });
+      let connection: ClientConnection | null = null;
+      const memory = Buffer.allocUnsafeSlow(receivedByteCountMax);
+      const onread = onreadOf({
+        next: () => memory,
+        received: (byteCount) => {
+          if (connection !== null) connection.#read(memory.subarray(0, byteCount));
+        },
+      });
+      const socket = connect({ host, port, noDelay: true, onread });
       const abort = () => {
         socket.destroy();
         reject(signal.reason as Error);
@@ -89,7 +99,8 @@ export class ClientConnection {
       socket.once('connect', () => {
         signal.removeEventListener('abort', abort);
         socket.removeAllListeners('error');
-        resolve(new ClientConnection(socket, options));
+        connection = new ClientConnection(socket, options);
+        resolve(connection);
       });
     });
   }
@@ -98,7 +109,6 @@ export class ClientConnection {
     this.#socket = socket;
     this.#options = options;
     this.#parser = new ResponseParser(options.frameByteCountMax);
-    socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('error', (error) => this.#lose(error.message));
     socket.on('close', () => this.#lose('the connection was closed'));
     // The other side may close only the half that sends; calls on it would wait for nothing.
@@ -161,19 +171,20 @@ export class ClientConnection {
         // Many callers bring their deadline as a signal, which fires before our own.
         if (Fault.has(signal?.reason, 'DEADLINE_PASSED')) this.#closeIfSilent();
       };
-      const limit: Scheduled = clock.schedule(endsAtMs - clock.monotonicMs(), () => {
+      const pass = () => {
         giveUp(new Fault('DEADLINE_PASSED', `call of ${name} took longer than ${timeoutMs} ms`));
         this.#closeIfSilent();
-      });
+      };
+      const limit = endsAtMs === null ? null : clock.schedule(endsAtMs - clock.monotonicMs(), pass);
       const settle = (error: unknown, value?: unknown) => {
-        limit.cancel();
+        limit?.cancel();
         signal?.removeEventListener('abort', abort);
         if (error === null) resolve(value);
         else reject(error as Error);
       };
       if (signal !== undefined) {
         // A caller's signal may be followed by many calls at once, all of which leave it when they end.
-        setMaxListeners(0, signal);
+        if (signal instanceof AbortSignal) setMaxListeners(0, signal);
         signal.addEventListener('abort', abort, { once: true });
       }
       this.#waiting.set(sequence, { method, settle });

@@ -1,4 +1,11 @@
-import { type Address, type Clock, deadline, Fault, orAborted } from '@tsukimi/base';
+import {
+  type Address,
+  type CancelSignal,
+  type Clock,
+  deadline,
+  Fault,
+  orAborted,
+} from '@tsukimi/base';
 import type { ArgsOf, Protocol, ResultOf } from '@tsukimi/wire';
 import { ClientConnection, ConnectionLost } from './client-connection.ts';
 
@@ -18,8 +25,9 @@ export interface RpcClientOptions<P extends Protocol> {
 }
 
 export interface RpcCallOptions {
-  readonly signal?: AbortSignal;
-  readonly timeoutMs?: number;
+  readonly signal?: CancelSignal | undefined;
+  /** Null where `signal` fires in time. */
+  readonly timeoutMs?: number | null;
   /** Bytes behind the arguments, for a server that knows them; others ignore them. */
   readonly appendix?: Buffer | undefined;
 }
@@ -67,7 +75,7 @@ export class RpcClient<P extends Protocol> {
     if (method === undefined) {
       throw new Fault('UNSUPPORTED', `the server's release does not have the call ${name}`);
     }
-    const endsAtMs = this.#options.clock.monotonicMs() + timeoutMs;
+    const endsAtMs = timeoutMs === null ? null : this.#options.clock.monotonicMs() + timeoutMs;
     const call = { name, method, args, timeoutMs, endsAtMs, signal, appendix };
     for (let isFirst = true; ; isFirst = false) {
       const connection = this.#connection?.isOpen
@@ -92,14 +100,17 @@ export class RpcClient<P extends Protocol> {
   /** The connection, once it stands; all calls that wait for it share one attempt. */
   async #connected(
     name: string,
-    endsAtMs: number,
-    signal: AbortSignal | undefined,
+    endsAtMs: number | null,
+    signal: CancelSignal | undefined,
   ): Promise<ClientConnection> {
     this.#closing.signal.throwIfAborted();
     this.#connecting ??= this.#connect().finally(() => {
       this.#connecting = null;
     });
     const { clock } = this.#options;
+    if (endsAtMs === null) {
+      return await (signal === undefined ? this.#connecting : orAborted(this.#connecting, signal));
+    }
     const leftMs = endsAtMs - clock.monotonicMs();
     using limit = deadline(clock, leftMs, `connecting for ${name}`, signal);
     return await orAborted(this.#connecting, limit.signal);

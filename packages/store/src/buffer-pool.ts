@@ -1,4 +1,4 @@
-import { assert, Fault } from '@tsukimi/base';
+import { assert, type CancelSignal, Fault } from '@tsukimi/base';
 
 /** Memory on loan. Whoever took it gives it back exactly once and never touches it afterwards. */
 export interface PooledBuffer {
@@ -43,7 +43,7 @@ export class BufferPool {
   }
 
   /** Waits for its turn, first come, first served. Rejects with the signal's reason, or TOO_LARGE. */
-  take(byteCount: number, signal: AbortSignal): Promise<PooledBuffer> {
+  take(byteCount: number, signal: CancelSignal): Promise<PooledBuffer> {
     if (capacityFor(byteCount) > this.#byteCountMax) {
       return Promise.reject(
         new Fault(

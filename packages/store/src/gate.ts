@@ -1,3 +1,4 @@
+import type { CancelSignal } from '@tsukimi/base';
 import { ErrorCode, type Expected } from '@tsukimi/wire';
 import type { Operations } from './operations.ts';
 import type { CallOptions, Outcome } from './stored-object.ts';
@@ -19,7 +20,7 @@ export class Gate {
     what: string,
     limitMs: number,
     { signal, timeoutMs = limitMs }: CallOptions,
-    act: (signal: AbortSignal) => Promise<Expected<T>>,
+    act: (signal: CancelSignal) => Promise<Expected<T>>,
   ): Promise<Outcome<T>> {
     const closed = this.#refusal(signal);
     if (closed !== null) return { error: closed };
@@ -33,22 +34,24 @@ export class Gate {
     limitMs: number,
     items: readonly I[],
     { signal, timeoutMs = limitMs }: CallOptions,
-    act: (batch: readonly I[], signal: AbortSignal) => Promise<readonly Expected<T>[]>,
+    act: (batch: readonly I[], signal: CancelSignal) => Promise<readonly Expected<T>[]>,
   ): Promise<Outcome<T>[]> {
     if (items.length === 0) return [];
     const closed = this.#refusal(signal);
     if (closed !== null) return items.map(() => ({ error: closed }));
     const outcomes = await this.#operations.run(what, timeoutMs, signal, async (limit) => {
-      const batches: (readonly Expected<T>[])[] = [];
+      const all: Outcome<T>[] = [];
       for (let at = 0; at < items.length; at += batchKeyCountMax) {
-        batches.push(await act(items.slice(at, at + batchKeyCountMax), limit));
+        const isWhole = items.length <= batchKeyCountMax;
+        const batch = isWhole ? items : items.slice(at, at + batchKeyCountMax);
+        all.push(...(await act(batch, limit)));
       }
-      return batches.flat();
+      return all;
     });
     return outcomes ?? items.map(() => ({ error: ErrorCode.UNAVAILABLE_IN_CURRENT_STATUS }));
   }
 
-  #refusal(signal: AbortSignal | undefined): number | null {
+  #refusal(signal: CancelSignal | undefined): number | null {
     if (this.#operations.isClosed) return ErrorCode.UNAVAILABLE_IN_CURRENT_STATUS;
     if (signal?.aborted) return ErrorCode.RPC_TIMEOUT;
     return this.#isReachable() ? null : ErrorCode.RPC_FAIL;

@@ -1,4 +1,4 @@
-import type { Clock } from '@tsukimi/base';
+import type { CancelSignal, Clock } from '@tsukimi/base';
 import { ErrorCode, type Expected } from '@tsukimi/wire';
 import type { MasterLink } from './master-link.ts';
 import { readableOf } from './replicas.ts';
@@ -15,7 +15,7 @@ export class Lookups {
   }
 
   /** `INVALID_REPLICA` for what is there, but neither in memory nor on a disk that we can read. */
-  async find(keys: readonly string[], signal: AbortSignal): Promise<Expected<StoredObject>[]> {
+  async find(keys: readonly string[], signal: CancelSignal): Promise<Expected<StoredObject>[]> {
     // The lease began at the master later than this, and so ends later than we think.
     const sentMs = this.#clock.monotonicMs();
     const { tenantId } = this.#link;
@@ -43,7 +43,7 @@ export class Lookups {
     });
   }
 
-  exist(keys: readonly string[], signal: AbortSignal): Promise<readonly Expected<boolean>[]> {
+  exist(keys: readonly string[], signal: CancelSignal): Promise<readonly Expected<boolean>[]> {
     const { tenantId } = this.#link;
     return this.#link.askEach('BatchExistKey', keys.length, [keys, tenantId], { signal });
   }

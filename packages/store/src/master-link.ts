@@ -1,5 +1,6 @@
 import {
   type Address,
+  type CancelSignal,
   type Clock,
   Fault,
   formatAddress,
@@ -44,7 +45,7 @@ export interface MasterLinkOptions {
 }
 
 /** How long a call may take: until a signal fires, or so many milliseconds. */
-export type CallLimit = { readonly signal: AbortSignal } | { readonly timeoutMs: number };
+export type CallLimit = { readonly signal: CancelSignal } | { readonly timeoutMs: number };
 
 /** Calls whose answers are one value or an error. */
 type OneName = NameWhere<Expected<unknown>>;
@@ -166,7 +167,7 @@ export class MasterLink {
     limit: CallLimit,
   ): Promise<Expected<ResultOf<MasterProtocol[K]>>> {
     // An operation brings its own limit with its signal.
-    const options = { timeoutMs: 60_000, ...limit };
+    const options = 'signal' in limit ? { signal: limit.signal, timeoutMs: null } : limit;
     try {
       return { ok: await this.#call(name, args, options) };
     } catch (error) {
@@ -199,14 +200,20 @@ export class MasterLink {
     });
   }
 
-  async #call<K extends keyof MasterProtocol>(
+  #call<K extends keyof MasterProtocol>(
     name: K,
     args: ArgsOf<MasterProtocol[K]>,
     options: RpcCallOptions,
   ): Promise<ResultOf<MasterProtocol[K]>> {
-    if (this.#client === null) throw new Fault('PEER_UNREACHABLE', 'no master was found yet');
+    if (this.#client === null) {
+      return Promise.reject(new Fault('PEER_UNREACHABLE', 'no master was found yet'));
+    }
     const appendix = args.length === 0 ? undefined : this.#report();
-    return await this.#client.call(name, args, { ...options, appendix });
+    return this.#client.call(
+      name,
+      args,
+      appendix === undefined ? options : { ...options, appendix },
+    );
   }
 
   /** What could not be read or written lately travels with whatever call is next. */

@@ -1,4 +1,4 @@
-import { type Clock, sleep } from '@tsukimi/base';
+import { type CancelSignal, type Clock, sleep } from '@tsukimi/base';
 import { ErrorCode, type Expected, type ReplicateConfig } from '@tsukimi/wire';
 import { RoomWaits } from './core/room-waits.ts';
 import type { Gate } from './gate.ts';
@@ -46,7 +46,7 @@ export class ObjectPuts {
   async putIfAbsent(
     entries: readonly WriteEntry[],
     config: ReplicateConfig,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<PutOutcome[]> {
     const outcomes: PutOutcome[] = entries.map(() => 'in-progress');
     const existing: number[] = [];
@@ -71,7 +71,7 @@ export class ObjectPuts {
     kind: WriteKind,
     entries: readonly WriteEntry[],
     config: ReplicateConfig,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<Expected<PutDone>[]> {
     const { clock } = this.#options;
     const outcomes: Expected<PutDone>[] = entries.map(() => ({
@@ -110,7 +110,7 @@ export class ObjectPuts {
     key: string,
     byteCount: number,
     config: ReplicateConfig,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<Expected<Reservation>> {
     if (this.#isBusy(key)) return { error: ErrorCode.OBJECT_ALREADY_EXISTS };
     this.#reserved.add(key);
@@ -143,7 +143,7 @@ export class ObjectPuts {
     entries: readonly WriteEntry[],
     indices: readonly number[],
     config: ReplicateConfig,
-    signal: AbortSignal,
+    signal: CancelSignal,
     tell: (index: number, result: Expected<undefined>) => void,
   ): Promise<void> {
     const own: number[] = [];
@@ -168,7 +168,7 @@ export class ObjectPuts {
   async #tellPresent(
     entries: readonly WriteEntry[],
     indices: readonly number[],
-    signal: AbortSignal,
+    signal: CancelSignal,
     tell: (index: number, isPresent: boolean | null) => void,
   ): Promise<void> {
     if (indices.length === 0) return;

@@ -1,4 +1,4 @@
-import type { Clock, Logger } from '@tsukimi/base';
+import type { CancelSignal, Clock, Logger } from '@tsukimi/base';
 import type { TransferEngine } from '@tsukimi/transfer';
 import type { EndpointHealth } from './core/endpoint-health.ts';
 import { checksumOf } from './crc64.ts';
@@ -28,7 +28,7 @@ export class ObjectReader {
   }
 
   /** `into` has the object's length. After anything but `read` its content means nothing. */
-  async read(object: StoredObject, into: Buffer, signal: AbortSignal): Promise<ReadOutcome> {
+  async read(object: StoredObject, into: Buffer, signal: CancelSignal): Promise<ReadOutcome> {
     const replicas = this.#inOrder(object);
     const range = { offset: 0, into };
     let outcome: ReadOutcome = 'failed';
@@ -62,7 +62,7 @@ export class ObjectReader {
   async readRange(
     object: StoredObject,
     range: ByteRange,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<Exclude<ReadOutcome, 'damaged'>> {
     for (const replica of this.#inOrder(object)) {
       if (this.#isExpired(object)) return 'lease-expired';
@@ -102,7 +102,7 @@ export class ObjectReader {
   async #readStriped(
     replicas: readonly MemoryReplica[],
     { offset, into }: ByteRange,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<boolean> {
     const first = replicas[0] as MemoryReplica;
     // What lies in reach is copied faster than any network brings it.
@@ -129,7 +129,7 @@ export class ObjectReader {
   }
 
   /** False when it failed, after saying so. */
-  async #copy(replica: MemoryReplica, range: ByteRange, signal: AbortSignal): Promise<boolean> {
+  async #copy(replica: MemoryReplica, range: ByteRange, signal: CancelSignal): Promise<boolean> {
     const { clock, engine, health, logger } = this.#options;
     const { endpoint, address } = replica;
     try {
@@ -151,7 +151,7 @@ export class ObjectReader {
   async #copyMapped(
     { endpoint, address }: MemoryReplica,
     { offset, into }: ByteRange,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<boolean> {
     const { engine } = this.#options;
     const view = await engine.mapped(endpoint, address + BigInt(offset), into.length, { signal });

@@ -1,4 +1,4 @@
-import type { Clock, Logger } from '@tsukimi/base';
+import type { CancelSignal, Clock, Logger } from '@tsukimi/base';
 import type { TransferEngine } from '@tsukimi/transfer';
 import {
   ErrorCode,
@@ -52,7 +52,7 @@ export class ObjectWriter {
     kind: WriteKind,
     entries: readonly WriteEntry[],
     config: ReplicateConfig,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<Expected<undefined>[]> {
     const { clock, health } = this.#options;
     const outcomes: Expected<undefined>[] = entries.map(() => ({ error: ErrorCode.RPC_TIMEOUT }));
@@ -87,7 +87,7 @@ class WriteBatch {
     this.#entries = entries;
   }
 
-  async run(config: ReplicateConfig, signal: AbortSignal): Promise<Expected<undefined>[]> {
+  async run(config: ReplicateConfig, signal: CancelSignal): Promise<Expected<undefined>[]> {
     const entries = this.#entries;
     const isGrouped = entries.some(({ groupId }) => groupId !== undefined);
     const groupIds = isGrouped ? entries.map(({ groupId = '' }) => groupId) : null;
@@ -100,7 +100,7 @@ class WriteBatch {
   /** The checksum of each that was written completely. */
   async #writeAll(
     starts: readonly Expected<readonly MemoryReplica[]>[],
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<readonly Expected<bigint | null>[]> {
     const written: Expected<bigint | null>[] = [];
     let next = 0;
@@ -116,13 +116,14 @@ class WriteBatch {
         const entry = this.#entries[index] as WriteEntry;
         written[index] = await this.#write(entry, start.ok, signal);
         unyieldedByteCount += entry.byteCount;
-        if (unyieldedByteCount >= turnByteCount) {
+        if (unyieldedByteCount >= turnByteCount && next < starts.length) {
           unyieldedByteCount = 0;
           await new Promise((resolve) => setImmediate(resolve));
         }
       }
     };
-    await Promise.all(Array.from({ length: parallelWriteCountMax }, writeOn));
+    const length = Math.min(parallelWriteCountMax, starts.length);
+    await Promise.all(Array.from({ length }, writeOn));
     return written;
   }
 
@@ -130,7 +131,7 @@ class WriteBatch {
   async #write(
     entry: WriteEntry,
     replicas: readonly MemoryReplica[],
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<Expected<bigint | null>> {
     const { logger, staging } = this.#options;
     const [only, ...others] = replicas;
@@ -161,7 +162,7 @@ class WriteBatch {
   async #sendAll(
     replicas: readonly MemoryReplica[],
     parts: readonly Buffer[],
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<Expected<bigint | null>> {
     const isSent = await this.#options.replicaWriter.send(replicas, 0, parts, signal);
     if (isSent) return { ok: await this.#checksumOf(parts) };
@@ -176,7 +177,7 @@ class WriteBatch {
   async #view(
     { endpoint, address }: MemoryReplica,
     byteCount: number,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<Buffer | null> {
     try {
       const view = await this.#options.engine.mapped(endpoint, address, byteCount, { signal });
@@ -190,7 +191,7 @@ class WriteBatch {
   async #settle(
     starts: readonly Expected<readonly MemoryReplica[]>[],
     written: readonly Expected<bigint | null>[],
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<Expected<undefined>[]> {
     const { calls, logger } = this.#options;
     const outcomes: Expected<undefined>[] = [];

@@ -1,3 +1,4 @@
+import type { CancelSignal } from '@tsukimi/base';
 import {
   ErrorCode,
   type Expected,
@@ -319,7 +320,8 @@ export class Objects {
     if (!isAligned || wishes.preferAllocInSameNode === true) {
       return keys.map(() => ({ error: ErrorCode.INVALID_PARAMS }));
     }
-    const config = replicateConfigOf(wishes, defaultConfig);
+    const config =
+      options.config === undefined ? defaultConfig : replicateConfigOf(wishes, defaultConfig);
     return gate.each(kind, timeouts.transferMs, entries, options, (batch, signal) =>
       onlyPresent(batch, (present) => puts.put(kind, present, config, signal)),
     );
@@ -350,7 +352,7 @@ export class Objects {
   #lookUpAndRead<T>(
     keys: readonly string[],
     options: CallOptions,
-    act: (object: StoredObject, index: number, signal: AbortSignal) => Promise<Expected<T>>,
+    act: (object: StoredObject, index: number, signal: CancelSignal) => Promise<Expected<T>>,
   ): Promise<Outcome<T>[]> {
     const { gate, lookups, timeouts } = this.#options;
     const indices = [...keys.keys()];
@@ -368,7 +370,7 @@ export class Objects {
   async #readRanges(
     object: StoredObject,
     ranges: readonly ByteRange[],
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<Expected<number>> {
     const fits = ranges.every(
       ({ offset, into }) =>
@@ -417,7 +419,7 @@ function onlyOne<T>(outcomes: readonly Outcome<T>[]): Outcome<T> {
   return outcomes[0] as Outcome<T>;
 }
 
-function errorOf(outcome: Exclude<ReadOutcome, 'read'>, signal: AbortSignal): number {
+function errorOf(outcome: Exclude<ReadOutcome, 'read'>, signal: CancelSignal): number {
   if (outcome === 'lease-expired') return ErrorCode.LEASE_EXPIRED;
   if (outcome === 'damaged') return ErrorCode.CHECKSUM_MISMATCH;
   return signal.aborted ? ErrorCode.RPC_TIMEOUT : ErrorCode.TRANSFER_FAIL;

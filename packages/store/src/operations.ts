@@ -1,9 +1,11 @@
-import { type Clock, Fault } from '@tsukimi/base';
+import { Cancelling, type CancelSignal, type Clock, Fault } from '@tsukimi/base';
 
 /** What runs now, so that memory is given back only when nobody can touch it any more. */
 export class Operations {
   readonly #clock: Clock;
-  readonly #running = new Map<AbortController, Promise<unknown>>();
+  readonly #running = new Set<Cancelling>();
+  /** Told when nothing runs any more. */
+  readonly #closing: (() => void)[] = [];
   #closed = false;
 
   constructor(clock: Clock) {
@@ -22,39 +24,41 @@ export class Operations {
    * Runs `act` with a signal that fires after `limitMs`, with the caller's, or when this is cut.
    * Null without running it once closed; else what `act` resolves to.
    */
-  run<T>(
+  async run<T>(
     what: string,
     limitMs: number,
-    caller: AbortSignal | undefined,
-    act: (signal: AbortSignal) => Promise<T>,
+    caller: CancelSignal | undefined,
+    act: (signal: CancelSignal) => Promise<T>,
   ): Promise<T | null> {
-    if (this.#closed || caller?.aborted) return Promise.resolve(null);
-    const controller = new AbortController();
-    const follow = () => controller.abort(caller?.reason);
+    if (this.#closed || caller?.aborted) return null;
+    const cancelling = new Cancelling();
+    const follow = () => cancelling.abort(caller?.reason);
     const scheduled = this.#clock.schedule(limitMs, () =>
-      controller.abort(new Fault('DEADLINE_PASSED', `${what} took longer than ${limitMs} ms`)),
+      cancelling.abort(new Fault('DEADLINE_PASSED', `${what} took longer than ${limitMs} ms`)),
     );
     caller?.addEventListener('abort', follow, { once: true });
-    const work = act(controller.signal).finally(() => {
+    this.#running.add(cancelling);
+    try {
+      return await act(cancelling);
+    } finally {
       scheduled.cancel();
       caller?.removeEventListener('abort', follow);
-      this.#running.delete(controller);
-    });
-    this.#running.set(controller, work);
-    return work;
+      this.#running.delete(cancelling);
+      if (this.#running.size === 0) for (const tell of this.#closing.splice(0)) tell();
+    }
   }
 
   /** Takes nothing new, waits for what runs, and cuts it short when `deadline` fires. */
   async close(deadline: AbortSignal): Promise<void> {
     this.#closed = true;
     const cut = () => {
-      for (const controller of this.#running.keys()) {
-        controller.abort(new Fault('CANCELLED', 'the store client is stopping'));
+      for (const cancelling of this.#running) {
+        cancelling.abort(new Fault('CANCELLED', 'the store client is stopping'));
       }
     };
     if (deadline.aborted) cut();
     else deadline.addEventListener('abort', cut, { once: true });
-    await Promise.allSettled(this.#running.values());
+    if (this.#running.size > 0) await new Promise<void>((tell) => this.#closing.push(tell));
     deadline.removeEventListener('abort', cut);
   }
 }

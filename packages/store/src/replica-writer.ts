@@ -1,4 +1,4 @@
-import type { Clock, Logger } from '@tsukimi/base';
+import type { CancelSignal, Clock, Logger } from '@tsukimi/base';
 import type { TransferEngine } from '@tsukimi/transfer';
 import type { EndpointHealth } from './core/endpoint-health.ts';
 import type { MemoryReplica } from './stored-object.ts';
@@ -26,7 +26,7 @@ export class ReplicaWriter {
     replicas: readonly MemoryReplica[],
     offset: number,
     parts: readonly Buffer[],
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<boolean> {
     const sent = await Promise.all(
       replicas.map((replica) => this.#sendTo(replica, offset, parts, signal)),
@@ -38,7 +38,7 @@ export class ReplicaWriter {
     { endpoint, address }: MemoryReplica,
     offset: number,
     parts: readonly Buffer[],
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<boolean> {
     const { clock, engine, health, logger } = this.#options;
     try {

@@ -1,3 +1,4 @@
+import type { CancelSignal } from '@tsukimi/base';
 import { ErrorCode, type Expected } from '@tsukimi/wire';
 import type { Gate } from './gate.ts';
 import type { ReplicaWriter } from './replica-writer.ts';
@@ -70,7 +71,7 @@ export class Reservation {
 
   async #settle(
     options: CallOptions,
-    act: (signal: AbortSignal) => Promise<readonly Expected<undefined>[]>,
+    act: (signal: CancelSignal) => Promise<readonly Expected<undefined>[]>,
   ): Promise<Outcome<undefined>> {
     if (!this.#isOpen) return { error: ErrorCode.INVALID_PARAMS };
     this.#isOpen = false;

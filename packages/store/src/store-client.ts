@@ -1,4 +1,4 @@
-import { assert, Ending, Fault, type Service, sleep } from '@tsukimi/base';
+import { assert, type CancelSignal, Ending, Fault, type Service, sleep } from '@tsukimi/base';
 import type { Memory } from '@tsukimi/transfer';
 import { ErrorCode, type Expected, makeUuid, type ReplicateConfig } from '@tsukimi/wire';
 import { BufferPool } from './buffer-pool.ts';
@@ -438,7 +438,7 @@ export class StoreClient implements Service {
     keys: readonly string[],
     timeoutMs: number,
     signal: AbortSignal | undefined,
-    ask: (batch: readonly string[], limit: AbortSignal) => Promise<readonly Expected<T>[]>,
+    ask: (batch: readonly string[], limit: CancelSignal) => Promise<readonly Expected<T>[]>,
   ): Promise<(T | null)[]> {
     for (const key of keys) checkKey(key);
     const options = signal === undefined ? {} : { signal };

@@ -1,3 +1,4 @@
+import type { CancelSignal } from '@tsukimi/base';
 import { ErrorCode, type Expected, ReplicaType, type ReplicateConfig } from '@tsukimi/wire';
 import type { MasterLink } from './master-link.ts';
 import { memoryOf } from './replicas.ts';
@@ -33,7 +34,7 @@ export class WriteCalls {
     kind: WriteKind,
     entries: readonly WriteStart[],
     config: ReplicateConfig,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<Expected<readonly MemoryReplica[]>[]> {
     const { clientId, tenantId } = this.#link;
     const name = kind === 'put' ? 'BatchPutStart' : 'BatchUpsertStart';
@@ -71,7 +72,7 @@ export class WriteCalls {
   async end(
     kind: WriteKind,
     metas: readonly { readonly key: string; readonly objectChecksum: bigint | null }[],
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<readonly Expected<undefined>[]> {
     const { clientId, tenantId } = this.#link;
     const limit = { signal };

@@ -14,5 +14,6 @@ export function entryOf(key: string, parts: readonly Buffer[], groupId?: string)
     let at = 0;
     for (const part of parts) at += part.copy(destination, at);
   };
-  return { key, byteCount, fill, parts, ...(groupId === undefined ? {} : { groupId }) };
+  if (groupId === undefined) return { key, byteCount, fill, parts };
+  return { key, byteCount, fill, parts, groupId };
 }

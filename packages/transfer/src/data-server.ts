@@ -1,7 +1,6 @@
 import type { Socket } from 'node:net';
-import { type Clock, every, type Scheduled } from '@tsukimi/base';
+import { type Clock, every, type Receiver, receiveInto, type Scheduled } from '@tsukimi/base';
 import { startsWithRead } from './data-protocol.ts';
-import { type Receiver, receiveInto } from './receiving-socket.ts';
 import { type ResolveMemory, TargetSession } from './target-session.ts';
 import { TcpListener } from './tcp-listener.ts';
 

@@ -1,4 +1,4 @@
-import { type Clock, deadline, Fault } from '@tsukimi/base';
+import { type CancelSignal, type Clock, deadline, Fault } from '@tsukimi/base';
 import { Outages } from './core/outages.ts';
 import type { Peer, PeerDirectory } from './peer-directory.ts';
 import { outsideMemory, type TransferLimit, type Transport } from './transport.ts';
@@ -33,7 +33,7 @@ export class Mover {
     endpoint: string,
     address: bigint,
     bytes: Buffer,
-    signal: AbortSignal | undefined,
+    signal: CancelSignal | undefined,
   ): Promise<void> {
     if (signal?.aborted) return Promise.reject(signal.reason as Error);
     if (this.#isStopped) return Promise.reject(stopping());
@@ -55,7 +55,7 @@ export class Mover {
     endpoint: string,
     address: bigint,
     byteCount: number,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<Peer> {
     const { own, peers } = this.#options;
     if (this.#isStopped) throw stopping();

@@ -1,4 +1,11 @@
-import { type Address, type Clock, deadline, Fault, orAborted } from '@tsukimi/base';
+import {
+  type Address,
+  type CancelSignal,
+  type Clock,
+  deadline,
+  Fault,
+  orAborted,
+} from '@tsukimi/base';
 import type { SegmentDescriptor } from '@tsukimi/metadata';
 import type { PeerSource } from './peer-source.ts';
 
@@ -31,7 +38,7 @@ export class PeerDirectory {
   }
 
   /** Rejects with `PEER_UNREACHABLE` when there is no usable descriptor, or with the source's fault. */
-  async find(endpoint: string, signal: AbortSignal): Promise<Peer> {
+  async find(endpoint: string, signal: CancelSignal): Promise<Peer> {
     let asked = this.#asked.get(endpoint);
     if (asked === undefined) {
       const [oldest] = this.#asked.keys();
@@ -53,7 +60,7 @@ export class PeerDirectory {
   }
 
   /** What the source says now, after `stale` has failed. */
-  async findAgain(stale: Peer, signal: AbortSignal): Promise<Peer> {
+  async findAgain(stale: Peer, signal: CancelSignal): Promise<Peer> {
     if (this.#known.get(stale.endpoint) === stale) this.#drop(stale.endpoint);
     return await this.find(stale.endpoint, signal);
   }

@@ -1,7 +1,14 @@
 import { connect, type Socket } from 'node:net';
-import { type Address, type Clock, Fault, formatAddress, type Scheduled } from '@tsukimi/base';
+import {
+  type Address,
+  type Clock,
+  Fault,
+  formatAddress,
+  onreadOf,
+  type Receiver,
+  type Scheduled,
+} from '@tsukimi/base';
 import { type DataRequest, formatRequest, isUnanswered } from './data-protocol.ts';
-import { onreadOf, type Receiver } from './receiving-socket.ts';
 import { ReplyReader } from './reply-reader.ts';
 
 export interface LaneOptions {

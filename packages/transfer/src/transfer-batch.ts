@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { orAborted } from '@tsukimi/base';
+import { type CancelSignal, orAborted } from '@tsukimi/base';
 
 export interface TransferRequest {
   readonly kind: 'read' | 'write';
@@ -30,7 +30,7 @@ export class TransferBatch {
   constructor(
     requests: readonly TransferRequest[],
     start: (request: TransferRequest, signal: AbortSignal) => Promise<void>,
-    parent?: AbortSignal,
+    parent?: CancelSignal,
   ) {
     this.#statuses = requests.map(() => pending);
     this.#pendingCount = requests.length;
@@ -61,7 +61,7 @@ export class TransferBatch {
   }
 
   /** Resolves when none is pending. Rejects with the reason of `signal`, and the transfers go on. */
-  async wait(signal?: AbortSignal): Promise<readonly TransferStatus[]> {
+  async wait(signal?: CancelSignal): Promise<readonly TransferStatus[]> {
     await (signal === undefined ? this.#settled : orAborted(this.#settled, signal));
     return this.#statuses;
   }

@@ -1,4 +1,5 @@
 import {
+  type CancelSignal,
   type Clock,
   deadline,
   Ending,
@@ -70,7 +71,7 @@ export interface TransferEngineOptions {
 }
 
 export interface TransferOptions {
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
 }
 
 /** Requests that our data port takes on one connection before the first is answered. */
@@ -355,7 +356,7 @@ export class TransferEngine implements Service {
     return formatSegmentDescriptor(this.#describe());
   }
 
-  #limit(what: string, endpoint: string, signal: AbortSignal | undefined) {
+  #limit(what: string, endpoint: string, signal: CancelSignal | undefined) {
     const { clock, transferBaseMs = 1_000 } = this.#options;
     return deadline(clock, transferBaseMs, `${what} of ${endpoint}`, signal);
   }

@@ -1,10 +1,10 @@
-import { Fault } from '@tsukimi/base';
+import { type CancelSignal, Fault } from '@tsukimi/base';
 import type { Peer } from './peer-directory.ts';
 
 /** When a transfer must be over. */
 export interface TransferLimit {
   /** The caller's; the transfer rejects with its reason. */
-  readonly signal: AbortSignal | undefined;
+  readonly signal: CancelSignal | undefined;
   /** On the monotonic clock; the transfer rejects with `DEADLINE_PASSED`. */
   readonly endsAtMs: number;
 }

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
-import type { Logger } from '@tsukimi/base';
+import type { CancelSignal, Logger } from '@tsukimi/base';
 import { type ReplicaDescriptor, ReplicaStatus, storageKeyOf } from '@tsukimi/wire';
 import type { ByteRange, StoredObject } from '../stored-object.ts';
 import type { DiskTier } from './disk-tier.ts';
@@ -29,7 +29,7 @@ export class DiskReader {
     { key, byteCount }: StoredObject,
     { location, status }: ReplicaDescriptor,
     range: ByteRange,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<boolean> {
     if (status !== ReplicaStatus.COMPLETE) return false;
     if (location.kind === 'disk') {

@@ -1,4 +1,4 @@
-import { type Clock, type Logger, parseAddress, sleep } from '@tsukimi/base';
+import { type CancelSignal, type Clock, type Logger, parseAddress, sleep } from '@tsukimi/base';
 import { RpcClient } from '@tsukimi/rpc';
 import type { TransferEngine } from '@tsukimi/transfer';
 import { type DiskProtocol, diskProtocol, ErrorCode, errorName, storageKeyOf } from '@tsukimi/wire';
@@ -34,7 +34,7 @@ export class PeerDisks {
     key: string,
     byteCount: number,
     { offset, into }: { readonly offset: number; readonly into: Buffer },
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<boolean> {
     const { clock, engine, logger, tenantId } = this.#options;
     const keys = [storageKeyOf(tenantId, key)];

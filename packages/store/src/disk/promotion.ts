@@ -1,4 +1,4 @@
-import type { Logger } from '@tsukimi/base';
+import type { CancelSignal, Logger } from '@tsukimi/base';
 import type { TransferEngine } from '@tsukimi/transfer';
 import { storageKeyOf } from '@tsukimi/wire';
 import type { BufferPool } from '../buffer-pool.ts';
@@ -24,7 +24,7 @@ export class Promotion {
     this.#options = options;
   }
 
-  async perform(tasks: readonly DiskTask[], signal: AbortSignal): Promise<void> {
+  async perform(tasks: readonly DiskTask[], signal: CancelSignal): Promise<void> {
     const { link } = this.#options;
     for (const task of tasks) {
       const object = [link.clientId, task.key, task.tenantId] as const;
@@ -40,7 +40,7 @@ export class Promotion {
     }
   }
 
-  async #promote({ tenantId, key, size }: DiskTask, signal: AbortSignal): Promise<boolean> {
+  async #promote({ tenantId, key, size }: DiskTask, signal: CancelSignal): Promise<boolean> {
     const { disk, engine, link, logger, staging } = this.#options;
     const args = [link.clientId, key, tenantId, size, []] as const;
     const start = await link.ask('PromotionAllocStart', [...args], diskCallLimit);

@@ -1,4 +1,4 @@
-import { type Clock, deadline, type Logger, sleep } from '@tsukimi/base';
+import { type CancelSignal, type Clock, deadline, type Logger, sleep } from '@tsukimi/base';
 import type { TransferEngine } from '@tsukimi/transfer';
 import { parseStorageKey, type ReplicaDescriptor, type Uuid } from '@tsukimi/wire';
 import type { BufferPool } from '../buffer-pool.ts';
@@ -51,7 +51,7 @@ export class Restoration {
   }
 
   /** Offers all that is beyond doubt; false when the master did not take it. */
-  async begin(signal: AbortSignal): Promise<boolean> {
+  async begin(signal: CancelSignal): Promise<boolean> {
     this.#doubtful = [];
     this.#sinceMs = this.#options.clock.monotonicMs();
     for (const batch of batchesOf([...this.#options.disk.objects], batchCountMax)) {
@@ -61,7 +61,7 @@ export class Restoration {
   }
 
   /** Settles the rest, until all is settled or `signal` fires. */
-  async finish(signal: AbortSignal): Promise<void> {
+  async finish(signal: CancelSignal): Promise<void> {
     const { clock, logger } = this.#options;
     while (this.#doubtful.length > 0 && !signal.aborted) {
       const doubtful = this.#doubtful;
@@ -77,7 +77,7 @@ export class Restoration {
 
   async #offer(
     objects: readonly DiskObject[],
-    signal: AbortSignal,
+    signal: CancelSignal,
     mayRead: boolean,
   ): Promise<boolean> {
     const { calls, disk, endpoint } = this.#options;
@@ -97,7 +97,7 @@ export class Restoration {
   async #judge(
     object: DiskObject,
     copies: readonly ReplicaDescriptor[] | null | undefined,
-    signal: AbortSignal,
+    signal: CancelSignal,
     mayRead: boolean,
   ): Promise<'same' | 'other' | 'doubtful'> {
     if (copies === undefined) return 'doubtful';
