@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  Cancelling,
   deadline,
   every,
   formatByteSize,
@@ -21,6 +22,37 @@ describe('TurnClock', () => {
     expect(turn.monotonicMs()).toBe(first);
     await Promise.resolve();
     expect(turn.monotonicMs()).toBe(first + 5);
+  });
+});
+
+describe('Cancelling', () => {
+  it('tells those who still listen, once, with the first reason', () => {
+    const cancelling = new Cancelling();
+    const told: string[] = [];
+    const left = () => told.push('left');
+    cancelling.addEventListener('abort', () => told.push('first'));
+    cancelling.addEventListener('abort', left);
+    cancelling.addEventListener('abort', () => told.push('second'));
+    cancelling.removeEventListener('abort', left);
+    cancelling.throwIfAborted();
+    const reason = new Error('enough');
+    cancelling.abort(reason);
+    cancelling.abort(new Error('once more'));
+    cancelling.addEventListener('abort', () => told.push('too late'));
+    expect(told).toEqual(['first', 'second']);
+    expect(() => cancelling.throwIfAborted()).toThrow(reason);
+  });
+
+  it('ends what waits for it', async () => {
+    const clock = new FakeClock();
+    const cancelling = new Cancelling();
+    const sleeping = sleep(clock, 1_000, cancelling);
+    const limit = deadline(clock, 1_000, 'x', cancelling);
+    const waiting = orAborted(new Promise(() => {}), cancelling);
+    cancelling.abort(new Error('enough'));
+    await sleeping;
+    await expect(waiting).rejects.toThrow('enough');
+    expect(limit.signal.reason).toEqual(new Error('enough'));
   });
 });
 

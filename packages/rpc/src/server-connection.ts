@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { type Clock, Fault, type Logger, type Scheduled } from '@tsukimi/base';
+import { type Clock, Fault, type Logger, receiveInto, type Scheduled } from '@tsukimi/base';
 import {
   ByteReader,
   type ByteWriter,
@@ -29,6 +29,8 @@ export interface ServerConnectionOptions {
   readonly handlers: Readonly<Record<string, (args: unknown, peer: Peer) => unknown>>;
   /** Shared by all connections of a server; empty between turns of the event loop. */
   readonly out: ByteWriter;
+  /** Where requests are received, shared likewise. */
+  readonly memory: Buffer;
   /** Counts what half requests hold, over all connections of a server. */
   readonly unfinished: { byteCount: number };
   readonly gate: AnswerGate | null;
@@ -61,12 +63,16 @@ export class ServerConnection {
   /** Whether the gate holds answers back, which the socket keeps meanwhile. */
   #isHeld = false;
 
-  constructor(socket: Socket, options: ServerConnectionOptions) {
+  constructor(accepted: Socket, options: ServerConnectionOptions) {
+    const { memory } = options;
+    const socket = receiveInto(accepted, {
+      next: () => memory,
+      received: (byteCount, chunk) => this.#read(chunk.subarray(0, byteCount)),
+    });
     this.#socket = socket;
     this.#options = options;
     this.#parser = new RequestParser(options.limits.frameByteCountMax);
     this.#speaker = new Speaker(options.releases, options.peer.address);
-    socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('drain', () => {
       this.#unreadLimit?.cancel();
       this.#unreadLimit = null;
@@ -113,6 +119,7 @@ export class ServerConnection {
     }
     this.#enqueue(frames);
     this.#work();
+    this.#keepUnserved();
     this.#watchRequest(frames.length > 0);
   }
 
@@ -122,6 +129,14 @@ export class ServerConnection {
       this.#frames = frames;
       this.#frameIndex = 0;
     } else this.#frames.push(...frames);
+  }
+
+  /** What must wait lies in memory that the next read fills anew. */
+  #keepUnserved(): void {
+    if (this.#frameIndex === this.#frames.length) return;
+    const unserved = this.#frames.slice(this.#frameIndex);
+    this.#frames = unserved.map((frame) => ({ ...frame, body: Buffer.from(frame.body) }));
+    this.#frameIndex = 0;
   }
 
   /** Goes on as far as the limits allow; called whenever something changed. */

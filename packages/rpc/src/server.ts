@@ -55,6 +55,8 @@ const defaultLimits: RpcServerLimits = {
   unreadWithinMs: 30_000,
 };
 
+/** Of one read. */
+const receivedByteCountMax = 2 ** 16;
 /** A client whose machine has gone without a word is noticed after this long and some probes. */
 const keepAliveInitialDelay = 60_000;
 
@@ -89,6 +91,7 @@ export class RpcServer<P extends Protocol> implements Service {
   readonly #releases: PeerReleases<P>;
   readonly #out = new ByteWriter();
   readonly #unfinished = { byteCount: 0 };
+  readonly #memory = Buffer.allocUnsafeSlow(receivedByteCountMax);
   #connectionCount = 0;
 
   constructor(options: RpcServerOptions<P>) {
@@ -101,7 +104,7 @@ export class RpcServer<P extends Protocol> implements Service {
         ? protocol
         : new PeerReleases([{ release: options.name, protocol }], options.name);
     this.#server = createServer(
-      { noDelay: true, keepAlive: true, keepAliveInitialDelay },
+      { noDelay: true, keepAlive: true, keepAliveInitialDelay, pauseOnConnect: true },
       (socket) => this.#accept(socket),
     );
     this.#server.maxConnections = this.#limits.connectionCountMax;
@@ -171,6 +174,7 @@ export class RpcServer<P extends Protocol> implements Service {
       releases: this.#releases,
       refusals: this.#options.refusals,
       out: this.#out,
+      memory: this.#memory,
       unfinished: this.#unfinished,
       gate: this.#options.gate ?? null,
       handlers: this.#options.handlers as never,

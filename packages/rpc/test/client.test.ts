@@ -1,4 +1,4 @@
-import { deadline, silentLogger } from '@tsukimi/base';
+import { Cancelling, deadline, silentLogger } from '@tsukimi/base';
 import { eventually, FakeClock } from '@tsukimi/base/testing';
 import { describe, expect, it } from 'vitest';
 import { RpcServer } from '../src/index.ts';
@@ -29,6 +29,23 @@ describe('RpcClient', () => {
     expect(await next).toEqual({ ok: '2.0.0' });
     expect(server.connectionCount).toBe(1);
     expect(clock.waitingCount).toBe(0);
+  });
+
+  it('leaves the end of a call to its signal where that is asked for', async () => {
+    const clock = new FakeClock();
+    const late = settledByHand<{ ok: boolean }>();
+    const { port } = await serve({ ExistKey: () => late.promise });
+    const client = dial(port, { clock });
+    await client.call('ServiceReady', []);
+    const signal = new Cancelling();
+    const outcome = client
+      .call('ExistKey', ['a', 'default'], { signal, timeoutMs: null })
+      .catch((error: unknown) => error);
+    expect(clock.waitingCount).toBe(0);
+    signal.abort(new Error('the time is up'));
+    expect(await outcome).toEqual(new Error('the time is up'));
+    late.resolve({ ok: true });
+    expect(await client.call('ServiceReady', [])).toEqual({ ok: '2.0.0' });
   });
 
   it('does not wait longer for a connection than its call may take', async () => {

@@ -132,4 +132,27 @@ describe('RpcClient and RpcServer', () => {
     }, 'all answers');
     await Promise.all(calls);
   });
+
+  it('keeps what must wait apart from what others send meanwhile', async () => {
+    const asked: string[] = [];
+    const first = settledByHand<{ ok: boolean }>();
+    const { port } = await serve(
+      {
+        ExistKey: ([key]) => {
+          asked.push(key);
+          return key === 'slow' ? first.promise : { ok: true };
+        },
+      },
+      { runningCountMax: 1 },
+    );
+    const [one, other] = [dial(port), dial(port)];
+    await other.call('ServiceReady', []);
+    const calls = ['slow', 'later'].map((key) => one.call('ExistKey', [key, 'default']));
+    await eventually(() => asked.length === 1, 'the first call');
+    const long = 'x'.repeat(200);
+    await other.call('ExistKey', [long, 'default']);
+    first.resolve({ ok: true });
+    await Promise.all(calls);
+    expect(asked).toEqual(['slow', long, 'later']);
+  });
 });
