@@ -1,8 +1,8 @@
 import { closeSync, mkdirSync, openSync, readSync } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { type Clock, Fault, type Logger } from '@tsukimi/base';
+import { type Clock, Fault, type Logger, type Scheduled } from '@tsukimi/base';
 import type { MetadataLimits } from './metadata-table.ts';
 
 /**
@@ -16,7 +16,7 @@ const headByteCount = 12;
 const removedMark = 2 ** 32 - 1;
 /** A journal is written anew when it is this long and twice as long as what it says. */
 const compactByteCountMin = 2 ** 20;
-/** A disk that has failed is left alone for so long. */
+/** A disk that has failed is left alone for so long, then tried again. */
 const failurePauseMs = 1_000;
 
 export interface MetadataJournalOptions {
@@ -37,6 +37,7 @@ export class MetadataJournal {
   #pending: Buffer[] = [];
   #writing: Promise<void> | null = null;
   #failedAtMs: number | null = null;
+  #retry: Scheduled | null = null;
 
   constructor(options: MetadataJournalOptions) {
     this.#options = options;
@@ -82,7 +83,7 @@ export class MetadataJournal {
 
   /**
    * Resolves when the change is on disk. A disk that fails costs persistence, not service: the change then
-   * stays in memory, and a later one writes everything.
+   * stays in memory, and everything is written once the disk works again.
    */
   async append(key: string, value: Buffer | null): Promise<void> {
     this.#pending.push(encodeRecord(key, value));
@@ -94,6 +95,7 @@ export class MetadataJournal {
 
   async close(): Promise<void> {
     await this.#writing;
+    this.#retry?.cancel();
     await this.#file?.close().catch(() => {});
     this.#file = null;
   }
@@ -127,6 +129,8 @@ export class MetadataJournal {
         logger.error('metadata.journal-failed', { reason: (error as Error).message });
       }
       this.#failedAtMs = clock.monotonicMs();
+      this.#retry?.cancel();
+      this.#retry = clock.schedule(failurePauseMs, () => void this.#flush());
       await this.#file?.close().catch(() => {});
       this.#file = null;
     }
@@ -139,15 +143,24 @@ export class MetadataJournal {
       magic,
       ...Array.from(this.#options.entries(), ([key, value]) => encodeRecord(key, value)),
     ]);
-    const file = await open(next, 'w', 0o600);
+    let file: FileHandle;
     try {
-      await file.writeFile(bytes);
-      await file.sync();
+      file = await writeWhole(next, bytes);
+    } catch (error) {
+      // On a full disk the old journal may be what keeps the new one out.
+      const isFull = (error as NodeJS.ErrnoException).code === 'ENOSPC';
+      const isInTheWay = isFull && (await byteCountOf(this.#path)) >= bytes.length;
+      if (!isInTheWay) throw error;
+      await this.#file?.close().catch(() => {});
+      this.#file = null;
+      await rm(this.#path);
+      file = await writeWhole(next, bytes);
+    }
+    try {
       await rename(next, this.#path);
       await syncDirectory(this.#options.directory);
     } catch (error) {
       await file.close().catch(() => {});
-      await rm(next, { force: true }).catch(() => {});
       throw error;
     }
     await this.#file?.close().catch(() => {});
@@ -212,6 +225,24 @@ function encodeRecord(key: string, value: Buffer | null): Buffer {
   const record = Buffer.concat(value === null ? [head, keyBytes] : [head, keyBytes, value]);
   record.writeUInt32LE(crc32(record.subarray(4)), 0);
   return record;
+}
+
+/** A file with these bytes on disk, or none. */
+async function writeWhole(path: string, bytes: Buffer): Promise<FileHandle> {
+  const file = await open(path, 'w', 0o600);
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+    return file;
+  } catch (error) {
+    await file.close().catch(() => {});
+    await rm(path, { force: true }).catch(() => {});
+    throw error;
+  }
+}
+
+async function byteCountOf(path: string): Promise<number> {
+  return (await stat(path).catch(() => ({ size: 0 }))).size;
 }
 
 async function syncDirectory(path: string): Promise<void> {

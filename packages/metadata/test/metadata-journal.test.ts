@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -118,6 +119,30 @@ describe('metadata journal', () => {
     await journal.put('b', '2');
     await journal.close();
     expect([...(await open(below)).values.keys()]).toEqual(['a', 'big', 'b']);
+  });
+
+  it('writes everything once a full disk has room, which its own old file may take', async (context) => {
+    try {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', directory], {
+        stdio: 'ignore',
+      });
+    } catch {
+      context.skip('no file system may be mounted here');
+    }
+    try {
+      const journal = await open();
+      await journal.put('a', '1');
+      for (let at = 0; at < 12; at += 1) await journal.put(`big-${at}`, Buffer.alloc(30_000));
+      for (let at = 0; at < 12; at += 1) await journal.remove(`big-${at}`);
+      // No other change comes.
+      clock.advance(1_001);
+      await expect.poll(() => readFileSync(path).length).toBeLessThan(100);
+      await journal.close();
+      expect(texts((await open()).values)).toEqual({ a: '1' });
+      for (const each of opened) await each.close();
+    } finally {
+      execFileSync('umount', [directory]);
+    }
   });
 
   it('refuses a file that is something else, and a folder that cannot be', async () => {

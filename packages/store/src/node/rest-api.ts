@@ -178,8 +178,8 @@ export class RestApi {
 
   async #get({ key, hold }: RestRequest): Promise<Answer> {
     const { store } = this.#options;
-    const [found] = await store.objects.find([key]);
-    if (found === undefined || 'error' in found) return notFound(found?.error);
+    const [found = { error: ErrorCode.RPC_FAIL }] = await store.objects.find([key]);
+    if ('error' in found) return notFound(found.error);
     const { byteCount } = found.ok;
     if (byteCount > valueByteCountMax) return failure(500, 'GET operation failed');
     hold(byteCount);
@@ -258,7 +258,7 @@ export class RestApi {
   }
 }
 
-function notFound(error: number | undefined): Answer {
+function notFound(error: number): Answer {
   switch (error) {
     case ErrorCode.OBJECT_NOT_FOUND:
     case ErrorCode.REPLICA_IS_NOT_READY:
