@@ -84,8 +84,7 @@ export class LocalDiskCalls {
     if (byteCount < 0) return failed('INVALID_PARAMS');
     const disk = this.#disks.lent(clientId);
     if (disk === undefined) return failed('SEGMENT_NOT_FOUND');
-    this.#disks.resize(disk, byteCount);
-    return done;
+    return this.#disks.resize(disk, byteCount) ? done : failed('INVALID_PARAMS');
   }
 
   /** What a client wrote to its disk, or found there when it started. */
@@ -198,6 +197,7 @@ export class LocalDiskCalls {
     { tenant, key, byteCount, transportEndpoint }: DiskReport,
     nowMs: number,
   ): void {
+    if (!this.#disks.canCount(byteCount)) return;
     if (object === undefined) {
       if (this.#objects.count >= this.#options.objectCountMax) return;
       const found = this.#objects.begin(

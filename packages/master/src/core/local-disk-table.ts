@@ -123,9 +123,18 @@ export class LocalDiskTable {
     return [...disk.replicas];
   }
 
-  resize(disk: LocalDisk, capacityByteCount: number): void {
-    this.#capacityByteCount += capacityByteCount - disk.capacityByteCount;
+  /** False when all disks together would be larger than can be counted. */
+  resize(disk: LocalDisk, capacityByteCount: number): boolean {
+    const others = this.#capacityByteCount - disk.capacityByteCount;
+    if (!Number.isSafeInteger(others + capacityByteCount)) return false;
+    this.#capacityByteCount = others + capacityByteCount;
     disk.capacityByteCount = capacityByteCount;
+    return true;
+  }
+
+  /** Whether so many bytes more on all disks can be counted. */
+  canCount(byteCount: number): boolean {
+    return Number.isSafeInteger(this.#usedByteCount + byteCount);
   }
 
   add(replica: LocalDiskReplica): void {

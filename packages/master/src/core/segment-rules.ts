@@ -48,7 +48,7 @@ export class SegmentRules {
       this.#segments.heard(present);
       return present.status === SegmentStatus.OK ? done : failed('UNAVAILABLE_IN_CURRENT_STATUS');
     }
-    if (this.#segments.count >= this.#options.segmentCountMax) return failed('NO_AVAILABLE_HANDLE');
+    if (!this.#hasRoomFor([segment])) return failed('NO_AVAILABLE_HANDLE');
     const client = this.#clients.seen(clientId, nowMs);
     if (client === null) return failed('NO_AVAILABLE_HANDLE');
     this.#mount(segment, client);
@@ -70,9 +70,7 @@ export class SegmentRules {
     for (const segment of missing.values()) {
       if (!isMountable(segment)) return failed('INTERNAL_ERROR');
     }
-    if (this.#segments.count + missing.size > this.#options.segmentCountMax) {
-      return failed('NO_AVAILABLE_HANDLE');
-    }
+    if (!this.#hasRoomFor([...missing.values()])) return failed('NO_AVAILABLE_HANDLE');
     const client = this.#clients.seen(clientId, nowMs);
     if (client === null) return failed('NO_AVAILABLE_HANDLE');
     const named = new Set(segments.map(({ id }) => id));
@@ -157,6 +155,11 @@ export class SegmentRules {
 
   status(segment: MountedSegment | undefined): Expected<number> {
     return segment === undefined ? failed('SEGMENT_NOT_FOUND') : { ok: segment.status };
+  }
+
+  #hasRoomFor(segments: readonly Segment[]): boolean {
+    if (this.#segments.count + segments.length > this.#options.segmentCountMax) return false;
+    return this.#segments.canCount(segments.reduce((sum, { size }) => sum + size, 0));
   }
 
   #mount(segment: Segment, client: Client): MountedSegment {

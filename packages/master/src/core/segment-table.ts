@@ -113,6 +113,11 @@ export class SegmentTable {
     return this.#byName.get(name) ?? [];
   }
 
+  /** Whether so many bytes more can be counted: beyond 8 PiB in all, sums would not be exact any more. */
+  canCount(byteCount: number): boolean {
+    return Number.isSafeInteger(this.#capacityByteCount + byteCount);
+  }
+
   mount(descriptor: Segment, owner: Uuid): MountedSegment {
     const segment = this.#add(descriptor, owner, this.#nextNumber);
     this.#changes?.mounted(imageOfMount(segment));
@@ -175,6 +180,7 @@ export class SegmentTable {
 
   #add(descriptor: Segment, owner: Uuid, number: number): MountedSegment {
     assert(!this.#byId.has(descriptor.id), 'a segment is mounted once');
+    assert(this.canCount(descriptor.size), 'all segments together have a safe size');
     const segment: MountedSegment = {
       descriptor,
       owner,

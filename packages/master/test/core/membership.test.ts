@@ -209,3 +209,34 @@ describe('a full pool', () => {
     expect(core.objectCount).toBe(20);
   });
 });
+
+describe('memory and disks without end', () => {
+  const most = Number.MAX_SAFE_INTEGER;
+
+  it('are lent as far as bytes can be counted', () => {
+    const { core } = coreForTests({ enableOffload: true });
+    const refused = { error: -200 };
+    expect(core.mountSegment(segmentOf(1, 2 ** 52 + 1), one)).toEqual(ok);
+    expect(core.mountSegment(segmentOf(2, 2 ** 52), two)).toEqual(refused);
+    expect(core.remountSegments([segmentOf(2, 9), segmentOf(3, most)], two)).toEqual(refused);
+    expect(core.remountSegments([segmentOf(2, 2 ** 52 - 2)], two)).toEqual(ok);
+    expect(core.capacityByteCount).toBe(most);
+    core.checkInvariants();
+  });
+
+  it('hold what they said until they say something else', () => {
+    const { core } = coreForTests({ enableOffload: true });
+    for (const client of [one, two]) core.localDisks.mount(client, true);
+    expect(core.localDisks.reportCapacity(one, most)).toEqual(ok);
+    expect(core.localDisks.reportCapacity(two, 1)).toEqual({ error: -600 });
+    expect(core.localDisks.reportCapacity(one, most - 1)).toEqual(ok);
+    expect(core.localDisks.reportCapacity(two, 1)).toEqual(ok);
+    const report = (key: string, byteCount: number) => [
+      { ...{ tenant: 'default', key, byteCount }, transportEndpoint: 'disk' },
+    ];
+    expect(core.localDisks.report(one, report('large', most))).toEqual(ok);
+    expect(core.localDisks.report(two, report('one more', 1))).toEqual(ok);
+    expect([...core.keys()]).toEqual(['large']);
+    core.checkInvariants();
+  });
+});
