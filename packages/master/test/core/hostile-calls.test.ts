@@ -23,12 +23,13 @@ const masters: Readonly<Record<string, Partial<CoreOptions>>> = {
 };
 const firstSeed = Number(process.env['FUZZ_SEED'] ?? 1);
 const seedCount = Number(process.env['FUZZ_SEEDS'] ?? 2);
+const stepCount = Number(process.env['FUZZ_STEPS'] ?? 1_500);
 
-describe('MasterCore', () => {
+describe('MasterCore', { timeout: 600_000 }, () => {
   it.each(Object.entries(masters))('keeps its promises whatever is called, %s', (_, options) => {
     for (let seed = firstSeed; seed < firstSeed + seedCount; seed += 1) {
       const life = new HostileLife(options, seed);
-      for (let step = 0; step < 3_000; step += 1) {
+      for (let step = 0; step < stepCount; step += 1) {
         try {
           life.step();
         } catch (error) {
