@@ -11,11 +11,19 @@ describe('Outages', () => {
     expect(outages.refusal('a', 1_501)?.code).toBe('PEER_UNREACHABLE');
     outages.failed('a', 1_500, 2_500);
     expect(outages.refusal('a', 3_499)).not.toBeNull();
-    for (let round = 0; round < 10; round += 1) outages.failed('a', 0, 10_000);
-    expect(outages.refusal('a', 13_999)).not.toBeNull();
-    expect(outages.refusal('a', 14_000)).toBeNull();
+    for (let atMs = 3_500; atMs < 13_500; atMs += 1_000) outages.failed('a', atMs, atMs + 1_000);
+    expect(outages.refusal('a', 17_499)).not.toBeNull();
+    expect(outages.refusal('a', 17_500)).toBeNull();
     outages.worked('a');
-    expect(outages.refusal('a', 14_001)).toBeNull();
+    expect(outages.refusal('a', 17_501)).toBeNull();
+    outages.checkInvariants();
+  });
+
+  it('last no longer because many transfers were under way when the peer hung', () => {
+    const outages = new Outages();
+    for (let count = 0; count < 10; count += 1) outages.failed('a', 900, 1_900 + count);
+    expect(outages.refusal('a', 2_399)).not.toBeNull();
+    expect(outages.refusal('a', 2_400)).toBeNull();
     outages.checkInvariants();
   });
 

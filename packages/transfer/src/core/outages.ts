@@ -7,6 +7,8 @@ const pauseMaxMs = 4_000;
 const outageCountMax = 1_024;
 
 interface Outage {
+  /** When the last failure was learnt that made the pause longer. */
+  readonly markedMs: number;
   pauseMs: number;
   untilMs: number;
 }
@@ -35,12 +37,14 @@ export class Outages {
   failed(endpoint: string, sinceMs: number, nowMs: number): void {
     if (nowMs - sinceMs < slowMs) return;
     const known = this.#outages.get(endpoint);
+    // Transfers that were under way together tell one thing, not several.
+    if (known !== undefined && sinceMs < known.markedMs) return;
     const pauseMs = known === undefined ? pauseFirstMs : Math.min(pauseMaxMs, known.pauseMs * 2);
     const [oldest] = this.#outages.keys();
     if (known === undefined && this.#outages.size >= outageCountMax && oldest !== undefined) {
       this.#outages.delete(oldest);
     }
-    this.#outages.set(endpoint, { pauseMs, untilMs: nowMs + pauseMs });
+    this.#outages.set(endpoint, { markedMs: nowMs, pauseMs, untilMs: nowMs + pauseMs });
   }
 
   worked(endpoint: string): void {
