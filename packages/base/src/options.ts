@@ -20,6 +20,8 @@ export interface Option {
   readonly env?: string;
   /** Names a YAML or JSON file whose keys are flag names, for all that the command line does not say. */
   readonly isConfigFile?: true;
+  /** Understood for the sake of other programs' command lines; nobody reads the value. */
+  readonly hasNoEffect?: true;
 }
 
 export type Options = Readonly<Record<string, Option>>;
@@ -65,26 +67,31 @@ export function loadOptions<O extends Options>(
   return Object.freeze(loaded) as OptionValues<O>;
 }
 
-/** What `--help` prints. */
+/** What `--help` prints: a line for each option, and at the end the names of those without effect. */
 export function describeOptions(options: Options): string {
-  const rows = Object.entries(options).map(([name, option]) => {
-    const flags = [flagOf(name), ...(option.aliases ?? [])]
-      .map((flag) => (flag.length === 1 ? `-${flag}` : `--${flag}`))
-      .join(', ');
-    const value = { flag: '', list: ' V …', value: ' V' }[option.kind ?? 'value'];
-    const fallback = option.schema.safeParse(undefined);
-    const shown =
-      fallback.success && fallback.data !== undefined && option.kind !== 'flag'
-        ? ` Default: ${Array.isArray(fallback.data) ? fallback.data.join(' ') || 'none' : JSON.stringify(fallback.data).replaceAll('"', '')}.`
-        : '';
-    return [`  ${flags}${value}`, `${option.doc}${shown}`] as const;
-  });
+  const all = Object.entries(options);
+  const ignored = all.filter(([, { hasNoEffect }]) => hasNoEffect).map(([name]) => spelt(name));
+  const rows = all
+    .filter(([, { hasNoEffect }]) => !hasNoEffect)
+    .map(([name, option]) => {
+      const flags = [name, ...(option.aliases ?? [])].map(spelt).join(', ');
+      const value = { flag: '', list: ' V …', value: ' V' }[option.kind ?? 'value'];
+      const fallback = option.schema.safeParse(undefined);
+      const shown =
+        fallback.success &&
+        fallback.data !== undefined &&
+        fallback.data !== '' &&
+        option.kind !== 'flag'
+          ? ` Default: ${Array.isArray(fallback.data) ? fallback.data.join(' ') || 'none' : JSON.stringify(fallback.data).replaceAll('"', '')}.`
+          : '';
+      return [`  ${flags}${value}`, `${option.doc}${shown}`] as const;
+    });
   const width = Math.min(38, Math.max(...rows.map(([left]) => left.length)) + 2);
-  return rows
-    .map(([left, doc]) =>
-      left.length < width ? `${left.padEnd(width)}${doc}` : `${left}\n${' '.repeat(width)}${doc}`,
-    )
-    .join('\n');
+  const lines = rows.map(([left, doc]) =>
+    left.length < width ? `${left.padEnd(width)}${doc}` : `${left}\n${' '.repeat(width)}${doc}`,
+  );
+  if (ignored.length > 0) lines.push('', `Accepted without effect: ${ignored.join(' ')}`);
+  return lines.join('\n');
 }
 
 /** Schemas that more than one process uses. */
@@ -96,6 +103,10 @@ export const optionTypes = {
   /** A flag that is false unless given; `=false` and `=0` are understood as gflags does. */
   flag: z.union([z.boolean(), z.stringbool()]).default(false),
 } as const;
+
+function spelt(name: string): string {
+  return name.length === 1 ? `-${name}` : `--${flagOf(name)}`;
+}
 
 function flagOf(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

@@ -120,4 +120,10 @@ describe('describeOptions', () => {
     expect(text).toMatch(/--port, -p, --rpc_port V +Port\. Default: 8000\./);
     expect(text).toMatch(/--enable-gc +Old flag\.\n/);
   });
+
+  it('gives those without effect no line of their own', () => {
+    const ignored = { schema: z.string().optional(), doc: '', hasNoEffect: true } as const;
+    const text = describeOptions({ maxThreads: ignored, v: ignored, port: options.port });
+    expect(text).toMatch(/^ {2}--port[^\n]+\n\nAccepted without effect: --max-threads -v$/);
+  });
 });

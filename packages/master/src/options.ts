@@ -287,6 +287,9 @@ const withoutEffect = {
     use_mmap_arena_allocator logtostderr alsologtostderr colorlogtostderr log_prefix`,
 } as const;
 
+/** Mooncake's way to keep objects over a restart of its master. */
+const snapshotFlags: readonly string[] = ['enableSnapshot', 'enableSnapshotRestore'];
+
 const ignoredOptions: Readonly<Record<string, Option>> = Object.fromEntries(
   (['value', 'flag'] as const).flatMap((kind) =>
     withoutEffect[kind]
@@ -294,26 +297,31 @@ const ignoredOptions: Readonly<Record<string, Option>> = Object.fromEntries(
       .split(/\s+/)
       .map((name) => [
         name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
-        {
-          schema: z.string().optional(),
-          kind,
-          doc: 'Accepted, has no effect in this version.',
-        },
+        { schema: z.string().optional(), kind, doc: '', hasNoEffect: true },
       ]),
   ),
 );
 
 /** What an operator may set; every flag of Mooncake's master is known, in both spellings. */
-export const masterOptions = { ...ignoredOptions, ...activeOptions };
+export const masterOptions = { ...activeOptions, ...ignoredOptions };
 
 export type MasterOptions = OptionValues<typeof activeOptions>;
 
-/** One line for each option that was given and changes nothing. */
-export function noticesOf(values: Readonly<Record<string, unknown>>): string[] {
-  return Object.keys(ignoredOptions)
-    .filter((name) => values[name] !== undefined)
-    .map((name) => {
+/** One line for each option that was given and changes nothing, with what does instead. */
+export function noticesOf(
+  values: Readonly<Record<string, unknown>> & Pick<MasterOptions, 'journalDir'>,
+): string[] {
+  return Object.entries(ignoredOptions)
+    .filter(([name, { kind }]) => {
+      const value = values[name];
+      return value !== undefined && !(kind === 'flag' && ['false', '0'].includes(value as string));
+    })
+    .map(([name]) => {
       const spelling = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-      return `--${spelling}: has no effect in this version`;
+      const notice = `--${spelling}: has no effect in this version`;
+      if (!snapshotFlags.includes(name)) return notice;
+      return values.journalDir === undefined
+        ? `${notice}, and a restarted master has no objects; --journal-dir keeps them`
+        : `${notice}; --journal-dir keeps all objects, with snapshots of its own`;
     });
 }

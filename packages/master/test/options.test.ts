@@ -1,4 +1,10 @@
-import { loadOptions, SeededRandom, SystemClock, silentLogger } from '@tsukimi/base';
+import {
+  describeOptions,
+  loadOptions,
+  SeededRandom,
+  SystemClock,
+  silentLogger,
+} from '@tsukimi/base';
 import { assembleMaster, masterOptions } from '@tsukimi/master';
 import { describe, expect, it } from 'vitest';
 
@@ -18,6 +24,31 @@ describe('options of the master', () => {
       '--max_threads: has no effect in this version',
       '--enable_gc: has no effect in this version',
     ]);
+  });
+
+  it('say what keeps objects over a restart to those who ask for snapshots', () => {
+    const asked = ['--enable_snapshot', '--enable_snapshot_restore=true'];
+    for (const notice of noticesOf(...asked).slice(1)) {
+      expect(notice).toContain('a restarted master has no objects; --journal-dir keeps them');
+    }
+    expect(noticesOf(...asked)).toHaveLength(1 + asked.length);
+    expect(noticesOf('--enable_snapshot', '--journal-dir=/journal')[1]).toContain(
+      '--journal-dir keeps all objects',
+    );
+    expect(noticesOf('--enable_snapshot=false', '--noenable_gc')).toHaveLength(1);
+  });
+
+  it('are described with what they do first, and those that do nothing by name alone', () => {
+    const help = describeOptions(masterOptions);
+    const lines = help.split('\n');
+    expect(lines[0]).toContain('--port');
+    expect(lines.at(-1)).toMatch(
+      /^Accepted without effect: --max-threads .* -v .*--enable-snapshot/,
+    );
+    for (const name of Object.keys(masterOptions)) {
+      const flag = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+      expect(help).toMatch(new RegExp(`(^|\\s)-{1,2}${flag}(?:[\\s,]|$)`, 'm'));
+    }
   });
 
   it('read times in milliseconds or with a unit, and flags that are turned off', () => {
