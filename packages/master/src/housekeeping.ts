@@ -11,6 +11,8 @@ import type { MasterCore } from './core/master-core.ts';
 const sweepPeriodMs = 1_000;
 const evictionPeriodMs = 10;
 const drainPeriodMs = 500;
+/** So late at most does a sweep judge who was silent. */
+const sweepLatenessMaxMs = 2_000;
 
 /** Drives the core's time: sweeps once a second, drains twice, evicts while there is something to evict. */
 export class Housekeeping implements Service {
@@ -25,6 +27,8 @@ export class Housekeeping implements Service {
   #evicting: Scheduled | null = null;
   #draining: Scheduled | null = null;
   #isRunning = false;
+  #sweepDueMs = 0;
+  #hasDeferred = false;
 
   /** `engineLost` hears of the transfer engines whose client has fallen silent. */
   constructor(
@@ -41,7 +45,10 @@ export class Housekeeping implements Service {
 
   start(): Promise<void> {
     this.#isRunning = true;
-    this.#sweeping = every(this.#clock, sweepPeriodMs, () => this.#guarded(() => this.#sweep()));
+    this.#sweepDueMs = this.#clock.monotonicMs() + sweepPeriodMs;
+    this.#sweeping = every(this.#clock, sweepPeriodMs, () => {
+      if (!this.#wasHeldUp()) this.#guarded(() => this.#sweep());
+    });
     this.#draining = every(this.#clock, drainPeriodMs, () =>
       this.#guarded(() => this.#core.drains.step()),
     );
@@ -85,6 +92,19 @@ export class Housekeeping implements Service {
       this.#guarded(() => this.#sweep());
     });
     this.#gracePeriods.add(scheduled);
+  }
+
+  /**
+   * Whether this process has been standing still, stopped or busy: the pings of all that time wait in its
+   * sockets, and are to be heard before anybody is taken for silent. Puts a sweep off once, not for ever.
+   */
+  #wasHeldUp(): boolean {
+    const nowMs = this.#clock.monotonicMs();
+    const latenessMs = nowMs - this.#sweepDueMs;
+    this.#sweepDueMs = nowMs + sweepPeriodMs;
+    this.#hasDeferred = latenessMs > sweepLatenessMaxMs && !this.#hasDeferred;
+    if (this.#hasDeferred) this.#logger.warn('master.held-up', { ms: Math.round(latenessMs) });
+    return this.#hasDeferred;
   }
 
   #sweep(): void {

@@ -1,4 +1,5 @@
 import { silentLogger } from '@tsukimi/base';
+import { FakeClock } from '@tsukimi/base/testing';
 import { describe, expect, it } from 'vitest';
 import { Housekeeping } from '../src/housekeeping.ts';
 import { configOf, coreForTests, segmentOf, uuid } from '../src/testing.ts';
@@ -18,9 +19,10 @@ describe('Housekeeping', () => {
     expect([core.objectCount, clock.waitingCount]).toEqual([10, 3]);
     clock.advance(10);
     expect([core.objectCount, clock.waitingCount]).toEqual([7, 2]);
-    clock.advance(3_000);
-    await Promise.resolve();
-    clock.advance(3_000);
+    for (let second = 0; second < 6; second += 1) {
+      clock.advance(1_000);
+      await Promise.resolve();
+    }
     expect([core.objectCount, core.clientCount, core.usedByteCount]).toEqual([0, 0, 0]);
     await housekeeping.stop();
     expect(clock.waitingCount).toBe(0);
@@ -37,6 +39,29 @@ describe('Housekeeping', () => {
     expect(core.segments()).toHaveLength(1);
     clock.advance(1);
     expect(core.segments()).toHaveLength(0);
+    await housekeeping.stop();
+  });
+
+  it('hears what came while the process stood still before it takes anybody for silent', async () => {
+    class StallingClock extends FakeClock {
+      stalledMs = 0;
+      override monotonicMs(): number {
+        return super.monotonicMs() + this.stalledMs;
+      }
+    }
+    const stalling = new StallingClock();
+    const { core } = coreForTests({}, { clock: stalling });
+    const housekeeping = new Housekeeping(core, stalling, silentLogger);
+    await housekeeping.start();
+    core.mountSegment(segmentOf(1, 100), uuid(1));
+    core.mountSegment(segmentOf(2, 100), uuid(2));
+    stalling.stalledMs = 60_000;
+    stalling.advance(1_000);
+    expect(core.segments()).toHaveLength(2);
+    core.ping(uuid(1));
+    await Promise.resolve();
+    stalling.advance(1_000);
+    expect(core.segments().map(({ id }) => id)).toEqual([uuid(1)]);
     await housekeeping.stop();
   });
 
