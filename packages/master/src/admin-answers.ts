@@ -23,7 +23,11 @@ export function refusal(
 }
 
 /** Text of the kind that Prometheus reads, which Mooncake's admin server sends for all its texts. */
-export function plainText(context: Context, text: string, status: 200 | 500 = 200): Response {
+export function plainText(
+  context: Context,
+  text: string | ReadableStream,
+  status: 200 | 500 = 200,
+): Response {
   return context.body(text, status, { 'content-type': 'text/plain; version=0.0.4' });
 }
 

@@ -8,6 +8,7 @@ import type { MasterCore } from './core/master-core.ts';
 import { drainRoutes } from './drain-routes.ts';
 import type { Journal } from './journal/journal.ts';
 import { keyRoutes } from './key-routes.ts';
+import type { LongWork } from './long-work.ts';
 import type { MasterRpc } from './master-rpc.ts';
 import { metricsSummary, metricsText } from './metrics-text.ts';
 import { segmentRoutes } from './segment-routes.ts';
@@ -22,6 +23,7 @@ export interface AdminPorts {
   readonly journal: Journal | null;
   readonly rpc: MasterRpc;
   readonly tallies: CallTallies;
+  readonly longWork: LongWork;
   readonly logger: Logger;
   /** Null when tenants are one. */
   readonly tenants: TenantKeeper | null;
@@ -73,9 +75,13 @@ async function guard(context: Context, next: Next, key: string): Promise<Respons
 }
 
 /** Of one tenant if one is named, else of all. */
-function removeAll(context: Context, { core, logger }: AdminPorts): Response {
+async function removeAll(
+  context: Context,
+  { core, longWork, logger }: AdminPorts,
+): Promise<Response> {
   const force = ['true', '1'].includes(context.req.query('force') ?? '');
-  const removed_count = core.removeAll(force, context.req.query('tenant_id') || null);
+  const tenant = context.req.query('tenant_id') || null;
+  const removed_count = await longWork.run(core.removeAll(force, tenant));
   logger.warn('master.all-removed', { objects: removed_count });
   return context.json({ success: true, removed_count });
 }

@@ -11,6 +11,7 @@ import {
 } from '@tsukimi/wire';
 import type { CallTallies } from './call-tallies.ts';
 import type { MasterCore } from './core/master-core.ts';
+import type { LongWork, Steps } from './long-work.ts';
 import { probeHandlers } from './probe-handlers.ts';
 import { taskHandlers } from './task-handlers.ts';
 
@@ -23,6 +24,7 @@ const no: Expected<boolean> = Object.freeze({ ok: false });
 export interface HandlerPorts {
   readonly core: MasterCore;
   readonly tallies: CallTallies;
+  readonly longWork: LongWork;
   /** What clients are told of the directory that they share. */
   readonly storage: StorageConfig;
   /** Called after whatever may have taken space. */
@@ -50,7 +52,8 @@ export function masterHandlers(ports: HandlerPorts): Handlers<MasterProtocol> {
   };
 }
 
-function readHandlers({ core, tallies }: HandlerPorts) {
+function readHandlers(ports: HandlerPorts) {
+  const { core, tallies } = ports;
   return {
     ExistKey: tallies.counted('exist_key', ([key, tenant]) => (core.exist(key, tenant) ? yes : no)),
     BatchExistKey: tallies.countedBatch('exist_key', ([keys, tenant]) =>
@@ -60,7 +63,7 @@ function readHandlers({ core, tallies }: HandlerPorts) {
     BatchGetReplicaList: tallies.countedBatch('get_replica_list', ([keys, tenant]) =>
       keys.map((key) => core.find(key, tenant)),
     ),
-    GetReplicaListByRegex: tallies.counted('get_replica_list_by_regex', ([pattern, tenant]) =>
+    GetReplicaListByRegex: inSteps('get_replica_list_by_regex', ports, ([pattern, tenant]) =>
       core.findMatching(pattern, tenant),
     ),
   } satisfies Partial<Handlers<MasterProtocol>>;
@@ -135,20 +138,20 @@ function startEach(
   });
 }
 
-function removeHandlers({ core, tallies }: HandlerPorts) {
-  const removeAll = tallies.counted(
-    'remove_all',
-    ([force, tenant]: readonly [boolean, string]) => ({
-      ok: core.removeAll(force, tenant === '' ? null : tenant),
-    }),
-  );
+function removeHandlers(ports: HandlerPorts) {
+  const { core, tallies, longWork } = ports;
+  const countRemoveAll = tallies.counted('remove_all', (count: number) => ({ ok: count }));
   return {
     Remove: tallies.counted('remove', ([key, force, tenant]) => core.remove(key, force, tenant)),
     BatchRemove: ([keys, force, tenant]) => keys.map((key) => core.remove(key, force, tenant)),
-    RemoveByRegex: tallies.counted('remove_by_regex', ([pattern, force, tenant]) =>
+    RemoveByRegex: inSteps('remove_by_regex', ports, ([pattern, force, tenant]) =>
       core.removeMatching(pattern, force, tenant),
     ),
-    RemoveAll: (args) => removeAll(args).ok,
+    RemoveAll: ([force, tenant]) =>
+      whenDone(
+        longWork.run(core.removeAll(force, tenant === '' ? null : tenant)),
+        (count) => countRemoveAll(count).ok,
+      ),
     BatchReplicaClear: tallies.countedSelection(
       'replica_clear',
       ([keys]) => keys.length,
@@ -157,6 +160,20 @@ function removeHandlers({ core, tallies }: HandlerPorts) {
       }),
     ),
   } satisfies Partial<Handlers<MasterProtocol>>;
+}
+
+/** A handler that looks at all keys, and is counted when it is through. */
+function inSteps<A, R extends Expected<unknown>>(
+  name: string,
+  { tallies, longWork }: HandlerPorts,
+  begin: (args: A) => Steps<R>,
+): (args: A) => R | Promise<R> {
+  const counted = tallies.counted(name, (result: R) => result);
+  return (args) => whenDone(longWork.run(begin(args)), counted);
+}
+
+function whenDone<T, R>(result: T | Promise<T>, then: (result: T) => R): R | Promise<R> {
+  return result instanceof Promise ? result.then(then) : then(result);
 }
 
 function segmentHandlers(ports: HandlerPorts) {

@@ -11,7 +11,8 @@ import { MasterCore } from './core/master-core.ts';
 import { masterHandlers } from './handlers.ts';
 import { Housekeeping } from './housekeeping.ts';
 import type { Journal } from './journal/journal.ts';
-import { matchKeys } from './key-matcher.ts';
+import { keyMatcher } from './key-matcher.ts';
+import { LongWork } from './long-work.ts';
 import { MasterRpc } from './master-rpc.ts';
 import type { MetadataCleaner } from './metadata-cleaner.ts';
 import { tellingClients } from './named-clients.ts';
@@ -50,7 +51,7 @@ export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
     ...coreOptionsOf(options),
     clock: new TurnClock(clock),
     random,
-    matchKeys,
+    matchKeys: keyMatcher,
     changes: journal?.changes ?? null,
   });
   const policies = policyStoreOf(options, ports.env ?? {}, clock);
@@ -64,9 +65,11 @@ export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
     onConnected: (client) => core.clientConnected(client),
     onDisconnected: (client) => core.clientDisconnected(client),
   });
+  const longWork = new LongWork(clock);
   const handlers = masterHandlers({
     core,
     tallies,
+    longWork,
     storage: storageConfigOf(options),
     onAllocated: () => housekeeping.evictSoon(),
     onGracePeriod: (graceMs) => housekeeping.sweepAfter(graceMs),
@@ -90,6 +93,7 @@ export function assembleTerm(options: MasterOptions, ports: TermPorts): Term {
     journal,
     rpc,
     tallies,
+    longWork,
     logger,
     role,
     tenants,

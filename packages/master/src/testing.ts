@@ -5,7 +5,7 @@ import type { ReplicaDescriptor, ReplicateConfig, Segment, Uuid } from '@tsukimi
 import type { ChangeLog } from './core/change-log.ts';
 import { type CoreOptions, defaultCoreOptions } from './core/core-options.ts';
 import { MasterCore } from './core/master-core.ts';
-import { matchKeys } from './key-matcher.ts';
+import { keyMatcher } from './key-matcher.ts';
 
 export function coreForTests(
   options: Partial<CoreOptions> = {},
@@ -22,7 +22,7 @@ export function coreForTests(
       ...options,
       clock,
       random,
-      matchKeys,
+      matchKeys: keyMatcher,
       changes: ports.changes ?? null,
     }),
     clock,
@@ -33,6 +33,14 @@ export function coreForTests(
 export function peek(core: MasterCore, key: string): readonly ReplicaDescriptor[] | null {
   const found = core.peek(key);
   return 'ok' in found ? found.ok.replicas : null;
+}
+
+/** Does at once what a core does in steps. */
+export function atOnce<T>(steps: Generator<undefined, T>): T {
+  for (;;) {
+    const result = steps.next();
+    if (result.done === true) return result.value;
+  }
 }
 
 export function uuid(number: number): Uuid {

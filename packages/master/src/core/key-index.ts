@@ -1,5 +1,8 @@
 import { assert } from '@tsukimi/base';
 
+/** Removed keys are dropped together, this many at most: that takes about 15 ms. */
+const removedCountMax = 65_536;
+
 /**
  * A map whose keys may come and go for ever.
  *
@@ -31,7 +34,8 @@ export class KeyIndex<V extends object> {
     this.#values.set(key, null);
     this.#count -= 1;
     this.#removed.push(key);
-    if (this.#removed.length > Math.max(1_024, this.#count / 4)) this.#clean();
+    const enough = Math.min(Math.max(1_024, this.#count / 4), removedCountMax);
+    if (this.#removed.length > enough) this.#clean();
   }
 
   *keys(): IterableIterator<string> {

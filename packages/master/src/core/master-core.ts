@@ -8,7 +8,7 @@ import type {
   Uuid,
 } from '@tsukimi/wire';
 import { AbsentWriters } from './absent-writers.ts';
-import { done, failed } from './answers.ts';
+import { done } from './answers.ts';
 import type { ChangeLog, CoreImage } from './change-log.ts';
 import { type Client, ClientTable } from './client-table.ts';
 import type { CoreOptions } from './core-options.ts';
@@ -17,10 +17,11 @@ import { DrainJobs } from './drain-jobs.ts';
 import { Evictor } from './evictor.ts';
 import { HotObjects } from './hot-objects.ts';
 import { LocalDiskCalls } from './local-disk-calls.ts';
-import { type LocalDisk, LocalDiskTable } from './local-disk-table.ts';
+import { LocalDiskTable } from './local-disk-table.ts';
 import { ObjectReader } from './object-reader.ts';
 import { ObjectRemover } from './object-remover.ts';
 import { ObjectTable } from './object-table.ts';
+import { type KeyMatcher, ObjectWalker } from './object-walker.ts';
 import { ObjectWriter } from './object-writer.ts';
 import { Offloader } from './offloader.ts';
 import { Promoter } from './promoter.ts';
@@ -29,17 +30,10 @@ import { imageOfTables, restore } from './restore.ts';
 import { type ExpiredClient, SegmentRules } from './segment-rules.ts';
 import { SegmentTable } from './segment-table.ts';
 import { type SegmentView, viewOf } from './segment-view.ts';
-import type { StoredObject } from './stored-object.ts';
 import { TaskRules } from './task-rules.ts';
 import { TenantQuotas } from './tenant-quotas.ts';
 import { defaultTenant } from './tenant-table.ts';
 import type { BatchPlace } from './write-rules.ts';
-
-/**
- * Picks the keys in which a pattern occurs; null when it is no pattern or takes too long. A port,
- * because running a stranger's pattern safely takes more than a synchronous core has.
- */
-export type KeyMatcher = (pattern: string, keys: Iterable<string>) => string[] | null;
 
 export interface MasterCoreOptions extends CoreOptions {
   readonly clock: Clock;
@@ -86,6 +80,7 @@ export class MasterCore {
   readonly #evictor: Evictor;
   readonly #writer: ObjectWriter;
   readonly #remover: ObjectRemover;
+  readonly #walker: ObjectWalker;
   readonly #segmentRules: SegmentRules;
 
   constructor(options: MasterCoreOptions) {
@@ -147,6 +142,12 @@ export class MasterCore {
     );
     this.#segmentRules = new SegmentRules(options, this.#clients, this.#segments, this.#objects);
     this.#remover = new ObjectRemover(this.#objects);
+    this.#walker = new ObjectWalker(options, {
+      objects: this.#objects,
+      reader: this.#reader,
+      remover: this.#remover,
+      disks: this.localDisks,
+    });
     this.drains = new DrainJobs(options, this.#segments, this.tasks);
     this.#writer = new ObjectWriter(options, {
       mounts: this.#segmentRules,
@@ -257,13 +258,12 @@ export class MasterCore {
     return this.#reader.peek(key, tenant);
   }
 
+  /** In steps, as all that looks at every object. */
   findMatching(
     pattern: string,
     tenant = defaultTenant,
-  ): Expected<(readonly [string, readonly ReplicaDescriptor[]])[]> {
-    const objects = this.#matching(pattern, tenant);
-    if (objects === null) return failed('INVALID_PARAMS');
-    return this.#reader.findAll(objects, this.#clock.monotonicMs());
+  ): Generator<undefined, Expected<(readonly [string, readonly ReplicaDescriptor[]])[]>> {
+    return this.#walker.findMatching(pattern, tenant);
   }
 
   putStart(
@@ -316,24 +316,17 @@ export class MasterCore {
     return this.#remover.remove(key, force, tenant, this.#clock.monotonicMs());
   }
 
-  removeMatching(pattern: string, force: boolean, tenant = defaultTenant): Expected<number> {
-    const objects = this.#matching(pattern, tenant);
-    if (objects === null) return failed('INVALID_PARAMS');
-    return { ok: this.#remover.removeWhereAllowed(objects, force, this.#clock.monotonicMs()) };
+  removeMatching(
+    pattern: string,
+    force: boolean,
+    tenant = defaultTenant,
+  ): Generator<undefined, Expected<number>> {
+    return this.#walker.removeMatching(pattern, force, tenant);
   }
 
-  /** Of one tenant, or of all; clients empty their disks when they next ask. */
-  removeAll(force: boolean, tenant: string | null = null): number {
-    const nowMs = this.#clock.monotonicMs();
-    if (tenant === null) {
-      this.localDisks.requestRemoveAll();
-      return this.#remover.removeWhereAllowed([...this.#objects.all()], force, nowMs);
-    }
-    const disks = new Set<LocalDisk>();
-    const objects = [...this.#objects.ofTenant(tenant)];
-    const count = this.#remover.removeWhereAllowed(objects, force, nowMs, disks);
-    this.localDisks.requestRemoveAll(disks);
-    return count;
+  /** Of one tenant, or of all. */
+  removeAll(force: boolean, tenant: string | null = null): Generator<undefined, number> {
+    return this.#walker.removeAll(force, tenant);
   }
 
   /** Gives the keys that were cleared. */
@@ -483,13 +476,5 @@ export class MasterCore {
     for (const segment of segments) this.#segments.trust(segment, isSuspect);
     const disk = this.#disks.get(id);
     if (disk !== undefined) this.#disks.trust(disk, isSuspect);
-  }
-
-  #matching(pattern: string, tenant: string): StoredObject[] | null {
-    const keys = this.#options.matchKeys(pattern, this.#objects.keys(tenant));
-    if (keys === null) return null;
-    return keys
-      .map((key) => this.#objects.get(key, tenant))
-      .filter((object) => object !== undefined);
   }
 }

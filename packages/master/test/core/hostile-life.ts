@@ -13,6 +13,7 @@ import { CallTallies } from '../../src/call-tallies.ts';
 import type { CoreOptions } from '../../src/core/core-options.ts';
 import type { MasterCore } from '../../src/core/master-core.ts';
 import { masterHandlers } from '../../src/handlers.ts';
+import { LongWork } from '../../src/long-work.ts';
 import { guardTenants } from '../../src/tenants/tenant-guard.ts';
 import { coreForTests } from '../../src/testing.ts';
 import { plain } from '../journal/random-life.ts';
@@ -66,6 +67,7 @@ export class HostileLife {
     made.core.tenantQuotas?.replace(new Map(Object.entries(quotas)));
     const handlers = masterHandlers({
       ...{ core: made.core, tallies: new CallTallies(), viewVersion: () => 1 },
+      longWork: new LongWork(made.clock),
       ...{ onAllocated: () => undefined, onGracePeriod: () => undefined },
       storage: { fsdir: '', enableDiskEviction: true, quotaBytes: 0 },
     });

@@ -1,6 +1,6 @@
 import { below, SeededRandom } from '@tsukimi/base';
 import { describe, expect, it } from 'vitest';
-import { configOf, coreForTests, segmentOf, uuid } from '../../src/testing.ts';
+import { atOnce, configOf, coreForTests, segmentOf, uuid } from '../../src/testing.ts';
 
 const leaseMs = 10_000;
 const clientTtlMs = 10_000;
@@ -305,7 +305,7 @@ function run(seed: number, stepCount: number): void {
 
   clock.advance(releaseMs + leaseMs);
   core.sweep();
-  core.removeAll(false);
+  atOnce(core.removeAll(false));
   expect([core.objectCount, core.usedByteCount, core.setAsideByteCount]).toEqual([0, 0, 0]);
   core.checkInvariants();
 }

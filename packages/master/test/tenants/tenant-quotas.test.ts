@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { TenantQuotas } from '../../src/core/tenant-quotas.ts';
-import { configOf, coreForTests, segmentOf, uuid } from '../../src/testing.ts';
+import { atOnce, configOf, coreForTests, segmentOf, uuid } from '../../src/testing.ts';
 
 const all = 4;
 const [holder, writer] = [uuid(1), uuid(2)];
@@ -71,7 +71,7 @@ describe('the quotas of tenants', () => {
     expect(quotas.list()).toEqual([
       { tenantId: 'a', requestedByteCount: 0, effectiveByteCount: 0, chargedByteCount: 60 },
     ]);
-    core.removeAll(true);
+    atOnce(core.removeAll(true));
     expect([quotas.list(), quotas.get('a')]).toEqual([[], null]);
   });
 });
