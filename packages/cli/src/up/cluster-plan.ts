@@ -51,6 +51,7 @@ export function planCluster(options: UpOptions, inputs: PlanInputs): ClusterPlan
     args: [
       ...['master', '--rpc_address', host, '--port', String(options.masterPort)],
       ...['--metrics_host', host, '--metrics_port', String(options.metricsPort)],
+      ...(options.journalDir === undefined ? [] : ['--journal-dir', options.journalDir]),
     ],
     address: at(options.masterPort),
     readyUrl: `${urlOf(options.metricsPort)}/health`,

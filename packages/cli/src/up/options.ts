@@ -32,6 +32,10 @@ export const upOptions = {
   metadataPort: { schema: port.default(8080), doc: 'Port of the metadata server.' },
   masterPort: { schema: port.default(50_051), doc: "The master's RPC port." },
   metricsPort: { schema: port.default(9003), doc: "The master's admin and metrics port." },
+  journalDir: {
+    schema: z.string().min(1).optional(),
+    doc: "Directory of the master's journal, from which it has its objects again when it died and is started again.",
+  },
   maxModelLen: {
     schema: count.optional(),
     doc: "Longest prompt plus answer in tokens; the model's own limit when absent.",
