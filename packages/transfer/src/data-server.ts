@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { type Clock, every, type Receiver, receiveInto, type Scheduled } from '@tsukimi/base';
-import { startsWithRead } from './data-protocol.ts';
+import { requestByteCount, startsWithRead } from './data-protocol.ts';
 import { type ResolveMemory, TargetSession } from './target-session.ts';
 import { TcpListener } from './tcp-listener.ts';
 
@@ -77,6 +77,7 @@ class DataConnection implements Receiver {
   readonly #socket: Socket;
   readonly #session: TargetSession;
   readonly #staging: Buffer;
+  readonly #headerMemory: Buffer;
   readonly #clock: Clock;
   /** What is not yet handed to the socket. */
   #unsent: Buffer[] = [];
@@ -92,6 +93,7 @@ class DataConnection implements Receiver {
   constructor(accepted: Socket, session: TargetSession, staging: Buffer, clock: Clock) {
     this.#session = session;
     this.#staging = staging;
+    this.#headerMemory = staging.subarray(0, requestByteCount);
     this.#clock = clock;
     this.#progressMs = clock.monotonicMs();
     this.#socket = receiveInto(accepted, this);
@@ -120,7 +122,12 @@ class DataConnection implements Receiver {
 
   next(): Buffer {
     const { destination } = this.#session;
-    const isLong = destination !== null && destination.length >= directByteCountMin;
+    if (destination === null) {
+      // Without the header before it, all of the next write comes to its place by itself.
+      const isWriting = this.#session.lastWriteByteCount >= directByteCountMin;
+      return isWriting ? this.#headerMemory : this.#staging;
+    }
+    const isLong = destination.length >= directByteCountMin;
     return isLong && this.#unread === null ? destination : this.#staging;
   }
 

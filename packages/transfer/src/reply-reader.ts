@@ -27,6 +27,11 @@ export class ReplyReader {
     return this.#outcome;
   }
 
+  /** Of the bytes of a read. */
+  get missingByteCount(): number {
+    return this.#missing.length;
+  }
+
   /** The memory that the next bytes of the connection belong to; null while they are a status. */
   get destination(): Buffer | null {
     return !this.#isStatusDue && this.#missing.length > 0 ? this.#missing : null;

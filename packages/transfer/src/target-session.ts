@@ -24,6 +24,7 @@ export class TargetSession {
   #headerByteCount = 0;
   #destination: Buffer | null = null;
   #statusDue = false;
+  #lastWriteByteCount = 0;
 
   constructor(resolve: ResolveMemory) {
     this.#resolve = resolve;
@@ -32,6 +33,11 @@ export class TargetSession {
   /** Whether a request has begun and not ended. */
   get isMidRequest(): boolean {
     return this.#headerByteCount > 0 || this.#destination !== null;
+  }
+
+  /** Of the request that came last; 0 for a read. */
+  get lastWriteByteCount(): number {
+    return this.#lastWriteByteCount;
   }
 
   /** The memory that the next bytes of the connection belong to; null when they are a header. */
@@ -59,10 +65,12 @@ export class TargetSession {
         return { consumedByteCount: consumed, send, showsMemory: false, close: true };
       }
       if (request.kind === 'read') {
+        this.#lastWriteByteCount = 0;
         const send = isConfirmed ? [okStatus, bytes] : [bytes];
         return { consumedByteCount: consumed, send, showsMemory: true, close: false };
       }
       this.#destination = bytes;
+      this.#lastWriteByteCount = bytes.length;
       this.#statusDue = isConfirmed;
     }
     const copied = chunk.copy(this.#destination, 0, consumed);

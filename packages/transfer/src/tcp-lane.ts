@@ -8,7 +8,7 @@ import {
   type Receiver,
   type Scheduled,
 } from '@tsukimi/base';
-import { type DataRequest, formatRequest, isUnanswered } from './data-protocol.ts';
+import { type DataRequest, formatRequest, isUnanswered, statusByteCount } from './data-protocol.ts';
 import { ReplyReader } from './reply-reader.ts';
 
 export interface LaneOptions {
@@ -56,6 +56,7 @@ export class TcpLane implements Receiver {
   readonly #options: LaneOptions;
   readonly #name: string;
   readonly #socket: Socket;
+  readonly #statusMemory: Buffer;
   /** Whose answers are still to come, in their order. */
   readonly #unanswered: Sent[] = [];
   /** Answered, but still in the hands of the socket. */
@@ -74,6 +75,7 @@ export class TcpLane implements Receiver {
     const { address, clock, connectTimeoutMs } = options;
     this.#options = options;
     this.#name = formatAddress(address);
+    this.#statusMemory = options.staging.subarray(0, statusByteCount);
     this.#socket = connect({
       host: address.host,
       port: address.port,
@@ -149,9 +151,11 @@ export class TcpLane implements Receiver {
   }
 
   next(): Buffer {
-    const destination = this.#unanswered[0]?.reply.destination ?? null;
-    const isLong = destination !== null && destination.length >= directByteCountMin;
-    return isLong ? destination : this.#options.staging;
+    const reply = this.#unanswered[0]?.reply;
+    const isLong = reply !== undefined && reply.missingByteCount >= directByteCountMin;
+    if (!isLong) return this.#options.staging;
+    // Without the status before it, all of a long answer comes to its place by itself.
+    return reply.destination ?? this.#statusMemory;
   }
 
   received(byteCount: number, memory: Buffer): void {
