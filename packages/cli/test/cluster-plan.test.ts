@@ -14,7 +14,9 @@ const plan = (argv: string[], coreCount = 2) =>
 describe('planCluster', () => {
   it('gives the master a journal where one is asked for', () => {
     const argsOf = (...argv: string[]) =>
-      plan(argv).children.find(({ name }) => name === 'master')?.args.join(' ');
+      plan(argv)
+        .children.find(({ name }) => name === 'master')
+        ?.args.join(' ');
     expect(argsOf('--journal-dir', '/var/journal')).toMatch(/ --journal-dir \/var\/journal$/);
     expect(argsOf()).not.toContain('journal');
   });
