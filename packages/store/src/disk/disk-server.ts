@@ -77,7 +77,7 @@ export class DiskServer {
   }
 
   async #load(keys: readonly string[], byteCounts: readonly number[]): Promise<Loaded> {
-    const { disk, engine, onLost, clock } = this.#options;
+    const { disk, engine, onLost, clock, logger } = this.#options;
     const isPlausible =
       keys.length > 0 &&
       keys.length <= keyCountMax &&
@@ -92,6 +92,11 @@ export class DiskServer {
     for (const each of byteCounts) {
       starts.push(byteCount);
       byteCount += Math.ceil(each / alignment) * alignment;
+    }
+    if (byteCount > this.#memory.byteCount) {
+      // Not BUFFER_OVERFLOW, which tells peers that there will be room in a moment.
+      logger.warn('disk.buffer_too_small', { bytes: byteCount, remedy: '--disk-buffer-size' });
+      return { error: ErrorCode.INVALID_PARAMS };
     }
     const offset = this.#arena.take(byteCount);
     if (offset === null) return { error: ErrorCode.BUFFER_OVERFLOW };
