@@ -1,5 +1,4 @@
-import { setMaxListeners } from 'node:events';
-import { type CancelSignal, orAborted } from '@tsukimi/base';
+import { Cancelling, type CancelSignal, orAborted } from '@tsukimi/base';
 
 export interface TransferRequest {
   readonly kind: 'read' | 'write';
@@ -21,7 +20,7 @@ const done: TransferStatus = { state: 'done' };
 /** Transfers that were submitted together. One that fails does not hold the others up. */
 export class TransferBatch {
   readonly #statuses: TransferStatus[];
-  readonly #cancelling = new AbortController();
+  readonly #cancelling = new Cancelling();
   readonly #settled: Promise<void>;
   #pendingCount: number;
   #failedCount = 0;
@@ -29,7 +28,7 @@ export class TransferBatch {
   /** `start` begins one of them, which ends when its signal fires; `parent` cancels all. */
   constructor(
     requests: readonly TransferRequest[],
-    start: (request: TransferRequest, signal: AbortSignal) => Promise<void>,
+    start: (request: TransferRequest, signal: CancelSignal) => Promise<void>,
     parent?: CancelSignal,
   ) {
     this.#statuses = requests.map(() => pending);
@@ -37,9 +36,8 @@ export class TransferBatch {
     const follow = () => this.#cancelling.abort(parent?.reason);
     if (parent?.aborted) follow();
     else parent?.addEventListener('abort', follow, { once: true });
-    setMaxListeners(0, this.#cancelling.signal);
     const all = requests.map((request, index) =>
-      start(request, this.#cancelling.signal).then(
+      start(request, this.#cancelling).then(
         () => this.#settle(index, done),
         (reason: Error) => this.#settle(index, { state: 'failed', reason }),
       ),
