@@ -24,14 +24,31 @@ export function describeReplica(replica: Replica): ReplicaDescriptor {
   };
 }
 
-/** The answer to a reader; made once for all readers between two changes. */
-export function answerFor(object: StoredObject, leaseTtlMs: number): GetReplicaListResponse {
-  object.answer ??= {
+/**
+ * The answer to a reader; made once for all readers between two changes. `isAllReadable` says that nobody
+ * who holds copies is suspected or still to be heard: only then need copies not be looked at one by one.
+ */
+export function answerFor(
+  object: StoredObject,
+  leaseTtlMs: number,
+  isAllReadable: boolean,
+): GetReplicaListResponse {
+  if (!isAllReadable && object.replicas.some(isWithheld)) return answerOf(object, leaseTtlMs);
+  object.answer ??= answerOf(object, leaseTtlMs);
+  return object.answer;
+}
+
+function answerOf(object: StoredObject, leaseTtlMs: number): GetReplicaListResponse {
+  return {
     replicas: object.replicas.filter(isReadable).map(describeReplica),
     leaseTtlMs,
     objectChecksum: object.checksum,
   };
-  return object.answer;
+}
+
+/** Whether only who holds it keeps readers away: that passes without the object being changed. */
+function isWithheld(replica: Replica): boolean {
+  return replica.isComplete && !isReadable(replica);
 }
 
 function locationOf(replica: Replica): ReplicaDescriptor['location'] {

@@ -79,7 +79,6 @@ export class LocalDiskTable {
       this.#awayCount -= 1;
       disk.isAway = false;
       disk.isOffloading = isOffloading;
-      for (const { object } of disk.replicas) if (object !== null) object.answer = null;
     }
     return disk;
   }
@@ -109,7 +108,6 @@ export class LocalDiskTable {
     if (disk.isSuspect === isSuspect) return;
     disk.isSuspect = isSuspect;
     this.#suspectCount += isSuspect ? 1 : -1;
-    for (const { object } of disk.replicas) if (object !== null) object.answer = null;
   }
 
   /** Forgets a disk. Gives the replicas that are gone. */

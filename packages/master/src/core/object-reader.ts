@@ -54,7 +54,7 @@ export class ObjectReader {
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
     if (!this.isReadable(object)) return failed('REPLICA_IS_NOT_READY');
     this.#objects.lease(object, nowMs);
-    const answer = answerFor(object, this.#leaseTtlMs);
+    const answer = this.#answerFor(object);
     if (answer.replicas[0]?.location.kind === 'memory') {
       this.#counters.memoryHits += 1;
       this.#counters.memoryHitByteCount += object.byteCount;
@@ -72,7 +72,7 @@ export class ObjectReader {
     const object = this.#objects.get(key, tenant);
     if (object === undefined) return failed('OBJECT_NOT_FOUND');
     if (!this.isReadable(object)) return failed('REPLICA_IS_NOT_READY');
-    return { ok: answerFor(object, this.#leaseTtlMs) };
+    return { ok: this.#answerFor(object) };
   }
 
   findAll(
@@ -83,7 +83,7 @@ export class ObjectReader {
     if (readable.length > matchCountMax) return failed('BUFFER_OVERFLOW');
     const found = readable.map((object) => {
       this.#objects.lease(object, nowMs);
-      return [object.key, answerFor(object, this.#leaseTtlMs).replicas] as const;
+      return [object.key, this.#answerFor(object).replicas] as const;
     });
     return { ok: found };
   }
@@ -91,7 +91,14 @@ export class ObjectReader {
   /** Whether there is a copy that readers may be sent to. */
   isReadable(object: StoredObject): boolean {
     if (this.#objects.isUnfinished(object)) return false;
-    if (this.#segments.unreadableCount + this.#disks.unreadableCount === 0) return true;
-    return object.replicas.some(isReadable);
+    return this.#isAllReadable || object.replicas.some(isReadable);
+  }
+
+  get #isAllReadable(): boolean {
+    return this.#segments.unreadableCount + this.#disks.unreadableCount === 0;
+  }
+
+  #answerFor(object: StoredObject): GetReplicaListResponse {
+    return answerFor(object, this.#leaseTtlMs, this.#isAllReadable);
   }
 }

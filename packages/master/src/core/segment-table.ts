@@ -144,14 +144,14 @@ export class SegmentTable {
     if (!segment.isAway) return;
     segment.isAway = false;
     this.#awayCount -= 1;
-    this.#readersChanged(segment);
+    this.#openChanged();
   }
 
   trust(segment: MountedSegment, isSuspect: boolean): void {
     if (segment.isSuspect === isSuspect) return;
     segment.isSuspect = isSuspect;
     this.#suspectCount += isSuspect ? 1 : -1;
-    this.#readersChanged(segment);
+    this.#openChanged();
   }
 
   /** A segment that is being unmounted stays what it is. */
@@ -365,12 +365,6 @@ export class SegmentTable {
 
   images(): MountImage[] {
     return [...this.#byId.values()].map(imageOfMount);
-  }
-
-  /** What readers are told of objects there is no longer true. */
-  #readersChanged(segment: MountedSegment): void {
-    this.#openChanged();
-    for (const { object } of segment.allocator.holders()) if (object !== null) object.answer = null;
   }
 
   #openChanged(): void {

@@ -65,7 +65,7 @@ export class StoredObject {
   /** Its place in the eviction order: lists are sorted by it. */
   rankMs = 0;
 
-  /** What readers are told; null until somebody asks after a change. */
+  /** What readers are told while all copies can be read; null until somebody asks after a change. */
   answer: GetReplicaListResponse | null = null;
 
   constructor(tenant: Tenant, fields: NewObject, startedMs: number, group: ObjectGroup | null) {

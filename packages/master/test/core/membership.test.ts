@@ -37,6 +37,7 @@ describe('a client whose last connection ended', () => {
     const { core, clock } = pool();
     put(core, 'alone', [1]);
     put(core, 'twice', [1, 2]);
+    expect(endpoints(core, 'twice')).toEqual(['host:1', 'host:2']);
     core.clientDisconnected(one);
     expect([core.exist('alone'), core.find('alone')]).toEqual([false, { error: -703 }]);
     expect(atOnce(core.findMatching('alone'))).toEqual({ ok: [] });
