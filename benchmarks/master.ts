@@ -151,8 +151,10 @@ export async function run(asked: readonly string[] = []): Promise<object[]> {
   }
   if (asked.length === 0 || asked.includes('memory')) {
     const own = await memoryPerMillion(masters.own);
+    const journaled = await memoryPerMillion(masters.journaled);
     const real = await memoryPerMillion(masters.real);
-    results.push({ benchmark: 'master', operation: 'memory_mib_per_million_objects', own, real });
+    const operation = 'memory_mib_per_million_objects';
+    results.push({ benchmark: 'master', operation, own, journaled, real });
   }
   if (asked.length === 0 || asked.includes('recovery')) {
     results.push(await recovery(processes, masters.journaled, [...flags, journalFlag]));
