@@ -1,48 +1,41 @@
 /**
  * `npm run acceptance -- NAME`: the full form of a suite whose smoke form runs with the tests.
- * `wire` fuzzes 10^6 frames; the others do more and larger of everything.
+ * `wire` fuzzes 10^6 frames and `core` plays 300 lives of 3,000 calls; the others do more and larger of
+ * everything. Suites are named after their files, so that none is forgotten; where whole clusters of ours
+ * have one of the same name, what is proven with the published Mooncake is `mooncake-NAME`.
  */
 import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 
 interface Suite {
   readonly project: 'unit' | 'e2e' | 'interop';
   readonly path: string;
 }
 
-/** Whole clusters of ours, then what is proven with the published Mooncake, etcd and redis. */
-const e2e = ['up', 'api', 'exactness', 'faults', 'hygiene'] as const;
-const interop = {
-  python: 'real-client',
-  'master-calls': 'master-calls',
-  releases: 'releases',
-  'store-client': 'store-client',
-  'mixed-pool': 'mixed-pool',
-  metadata: 'metadata',
-  transfer: 'transfer',
-  'store-node': 'store-node',
-  'disk-tier': 'disk-tier',
-  journal: 'journal',
-  standby: 'standby',
-  'lost-holder': 'lost-holder',
-  'mooncake-faults': 'faults',
-} as const;
+const root = join(import.meta.dirname, '..');
+const suites = new Map<string, Suite>();
+for (const project of ['e2e', 'interop'] as const) {
+  for (const file of readdirSync(join(root, project)).toSorted()) {
+    const [, name] = new RegExp(`^(.+)\\.${project}\\.test\\.ts$`).exec(file) ?? [];
+    if (name === undefined) continue;
+    suites.set(suites.has(name) ? `mooncake-${name}` : name, {
+      project,
+      path: `${project}/${file}`,
+    });
+  }
+}
+suites.set('wire', { project: 'unit', path: 'packages/wire/test' });
+suites.set('core', { project: 'unit', path: 'packages/master/test/core/hostile-calls.test.ts' });
 
-const suites: Readonly<Record<string, Suite>> = {
-  ...Object.fromEntries(
-    e2e.map((name): [string, Suite] => [name, { project: 'e2e', path: `e2e/${name}.e2e.test.ts` }]),
-  ),
-  wire: { project: 'unit', path: 'packages/wire/test' },
-  ...Object.fromEntries(
-    Object.entries(interop).map(([name, file]): [string, Suite] => [
-      name,
-      { project: 'interop', path: `interop/${file}.interop.test.ts` },
-    ]),
-  ),
+const full = {
+  ...{ TSUKIMI_FORM: 'full', FUZZ_FRAMES: '1000000' },
+  ...{ FUZZ_SEEDS: '300', FUZZ_STEPS: '3000' },
 };
 const [name = ''] = process.argv.slice(2);
-const suite = suites[name];
+const suite = suites.get(name);
 if (suite === undefined) {
-  process.stderr.write(`usage: npm run acceptance -- ${Object.keys(suites).join('|')}\n`);
+  process.stderr.write(`usage: npm run acceptance -- ${[...suites.keys()].join('|')}\n`);
   process.exit(1);
 }
 const { status } = spawnSync(
@@ -51,6 +44,6 @@ const { status } = spawnSync(
     ...['vitest', 'run', '--project', suite.project, suite.path],
     ...['--testTimeout', '900000', '--hookTimeout', '900000', '--reporter', 'verbose'],
   ],
-  { stdio: 'inherit', env: { ...process.env, TSUKIMI_FORM: 'full', FUZZ_FRAMES: '1000000' } },
+  { cwd: root, stdio: 'inherit', env: { ...process.env, ...full } },
 );
 process.exit(status ?? 1);
