@@ -45,6 +45,7 @@ export class OffsetAllocator<H> {
 
   /** Null when no free run is long enough. */
   allocate(byteCount: number): Block<H> | null {
+    assert(byteCount > 0, 'a block has bytes');
     const block = this.#free.smallestOf(byteCount);
     return block === null ? null : this.#allocateFrom(block, byteCount);
   }

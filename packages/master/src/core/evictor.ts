@@ -166,6 +166,8 @@ export class Evictor {
   /** Whether memory that is not on its way to a disk may go at once. */
   #mayGo(object: StoredObject, nowMs: number): boolean {
     if (object.replicas.some(({ kind }) => kind === 'localDisk')) return true;
+    // One copy is on its way: whatever else lies in memory is not needed for that.
+    if (this.#offloader.has(object)) return true;
     const { offloadForceEvict, offloadingQueueLimit, offloadCapRatio } = this.#options;
     const isCapped = this.#offloadedCount >= Math.floor(offloadingQueueLimit * offloadCapRatio);
     if (offloadForceEvict && isCapped) return true;

@@ -7,7 +7,7 @@ import type { LocalDisk, LocalDiskTable } from './local-disk-table.ts';
 import type { ObjectTable } from './object-table.ts';
 import type { DiskTask, Offloader } from './offloader.ts';
 import type { Promoter } from './promoter.ts';
-import type { LocalDiskReplica } from './replica.ts';
+import { isReadable, type LocalDiskReplica } from './replica.ts';
 import type { SegmentTable } from './segment-table.ts';
 import type { StoredObject } from './stored-object.ts';
 import type { TenantQuotas } from './tenant-quotas.ts';
@@ -131,6 +131,16 @@ export class LocalDiskCalls {
     return this.#offloader.take(clientId, isOffloading, this.#clock.monotonicMs());
   }
 
+  /** An object that lies on a disk alone is to be brought back to memory: somebody is going to read it. */
+  prefetch(key: string, tenant = defaultTenant): Expected<undefined> {
+    const object = this.#objects.get(key, tenant);
+    if (object === undefined) return failed('OBJECT_NOT_FOUND');
+    const readable = object.replicas.filter(isReadable);
+    if (readable.length === 0) return failed('REPLICA_IS_NOT_READY');
+    if (readable.some(({ kind }) => kind === 'memory')) return done;
+    return this.#promoter.request(object, this.#clock.monotonicMs());
+  }
+
   /** What a client is to bring back to memory now. */
   takePromotions(clientId: Uuid): Expected<DiskTask[]> {
     return this.#promoter.take(clientId);
@@ -197,7 +207,7 @@ export class LocalDiskCalls {
     { tenant, key, byteCount, transportEndpoint }: DiskReport,
     nowMs: number,
   ): void {
-    if (!this.#disks.canCount(byteCount)) return;
+    if (byteCount < 1 || !this.#disks.canCount(byteCount)) return;
     if (object === undefined) {
       if (this.#objects.count >= this.#options.objectCountMax) return;
       const found = this.#objects.begin(

@@ -1,3 +1,4 @@
+import { ErrorCode } from '@tsukimi/wire';
 import { describe, expect, it } from 'vitest';
 import { FrequencySketch } from '../../src/core/frequency-sketch.ts';
 import type { MasterCore } from '../../src/core/master-core.ts';
@@ -51,6 +52,23 @@ describe('offload on eviction', () => {
     expect(core.evict()).toBe(1);
     expect([kinds(core, 'k0'), kinds(core, 'k1')]).toEqual([['localDisk'], ['memory']]);
     core.checkInvariants();
+  });
+
+  it('sends one copy: another that was made meanwhile just goes', () => {
+    const { core, clock, put, taken } = coreWithDisk({ ...evicting, evictionHighWatermark: 0.01 });
+    const other = uuid(3);
+    put('a');
+    clock.advance(1_000);
+    expect(core.evict()).toBe(0);
+    core.mountSegment(segmentOf(2, 100), other);
+    core.localDisks.mount(other, true);
+    core.replication.startCopy(other, 'a', tenant, 'host:1', ['host:2']);
+    expect(core.replication.endCopy([other, 'a', tenant])).toEqual(ok);
+    expect(kinds(core, 'a')).toEqual(['memory', 'memory']);
+    clock.advance(1_000);
+    expect(core.evict()).toBe(1);
+    core.checkInvariants();
+    expect([kinds(core, 'a'), taken()]).toEqual([['memory'], ['a']]);
   });
 
   it('keeps what the disk does not take, unless told to evict by force', () => {
@@ -131,6 +149,14 @@ describe('a client that is told to write to its disk', () => {
   });
 });
 
+describe('a report of no bytes', () => {
+  it('is of no object', () => {
+    const { core } = coreWithDisk({ promotionOnHit: true });
+    expect(core.localDisks.report(holder, [report('empty', 0)])).toEqual(ok);
+    expect(core.objectCount).toBe(0);
+  });
+});
+
 describe('promotion', () => {
   const promoting = { promotionOnHit: true };
 
@@ -151,6 +177,25 @@ describe('promotion', () => {
     });
     expect(core.counters.candidates.admitted).toBe(1);
     core.checkInvariants();
+  });
+
+  it('begins at once for somebody who says that he is going to read', () => {
+    const { core, put } = coreWithDisk(promoting);
+    core.localDisks.report(holder, [report('cold', 10)]);
+    put('warm');
+    expect(core.localDisks.prefetch('nobody')).toEqual({ error: -704 });
+    expect([core.localDisks.prefetch('warm'), core.localDisks.promotionCount]).toEqual([ok, 0]);
+    expect([core.localDisks.prefetch('cold'), core.localDisks.prefetch('cold')]).toEqual([ok, ok]);
+    expect(core.localDisks.takePromotions(holder)).toEqual({
+      ok: [{ tenantId: tenant, key: 'cold', size: 10 }],
+    });
+    core.localDisks.startPromotion(holder, 'cold', 10, []);
+    expect(core.localDisks.promoted(holder, 'cold')).toEqual(ok);
+    expect(kinds(core, 'cold')).toContain('memory');
+    core.checkInvariants();
+    const { core: other } = coreWithDisk();
+    other.localDisks.report(holder, [report('cold', 10)]);
+    expect(other.localDisks.prefetch('cold')).toEqual({ error: ErrorCode.NOT_SUPPORTED });
   });
 
   it('is undone when its client dies or has no more time', () => {
