@@ -23,12 +23,7 @@ export function probeHandlers({ core }: { readonly core: MasterCore }) {
     },
     GetReplicaListForAdmin: ([key, tenant]) => core.peek(key, tenant),
     BatchGetReplicaListForAdmin: ([keys, tenant]) => keys.map((key) => core.peek(key, tenant)),
-    RegisterPrefetchTask: ([, key, tenant]) => {
-      const found = core.peek(key, tenant);
-      if ('error' in found) return found;
-      const isInMemory = found.ok.replicas.some(({ location }) => location.kind === 'memory');
-      return isInMemory ? { ok: undefined } : { error: ErrorCode.NOT_SUPPORTED };
-    },
+    RegisterPrefetchTask: ([, key, tenant]) => core.localDisks.prefetch(key, tenant),
   } satisfies Partial<Handlers<MasterProtocol>>;
 }
 

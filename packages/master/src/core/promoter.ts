@@ -83,6 +83,15 @@ export class Promoter {
     else this.#candidates.delete(object);
   }
 
+  /** Somebody is going to read an object that lies in files: it is brought back however often it was read. */
+  request(object: StoredObject, nowMs: number): Expected<undefined> {
+    if (!this.#options.promotionOnHit) return failed('NOT_SUPPORTED');
+    if (this.#byObject.has(object)) return done;
+    const verdict = this.#admit(object, nowMs);
+    if (verdict === 'queued') return done;
+    return failed(verdict === 'later' ? 'NO_AVAILABLE_HANDLE' : 'NOT_SUPPORTED');
+  }
+
   /** What a client is to bring back now. */
   take(owner: Uuid): Expected<DiskTask[]> {
     const disk = this.#disks.lent(owner);
@@ -219,13 +228,16 @@ export class Promoter {
   }
 
   #judge(object: StoredObject, nowMs: number): Verdict {
-    const { promotions } = this.#counters;
-    const { promotionAdmissionThreshold, promotionQueueLimit } = this.#options;
     const frequency = this.#sketch.increment(`${object.tenant.id}\n${object.key}`);
-    if (frequency < promotionAdmissionThreshold) {
-      promotions.rejectedFrequency += 1;
+    if (frequency < this.#options.promotionAdmissionThreshold) {
+      this.#counters.promotions.rejectedFrequency += 1;
       return 'no';
     }
+    return this.#admit(object, nowMs);
+  }
+
+  #admit(object: StoredObject, nowMs: number): Verdict {
+    const { promotions } = this.#counters;
     const { usedByteCount, capacityByteCount } = this.#segments;
     if (
       usedByteCount > 0 &&
@@ -238,7 +250,7 @@ export class Promoter {
     if (source?.kind !== 'localDisk' || this.#byObject.has(object)) return 'no';
     if (this.#objects.isBeingWritten(object)) return 'no';
     if (object.replicas.some(({ kind }) => kind === 'memory')) return 'no';
-    if (this.#byObject.size >= promotionQueueLimit) {
+    if (this.#byObject.size >= this.#options.promotionQueueLimit) {
       promotions.rejectedCap += 1;
       return 'later';
     }
