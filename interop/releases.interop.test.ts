@@ -13,9 +13,9 @@ const releases = sized({
 const upsertsSince = (release: string) => !['0.3.9', '0.3.10'].includes(release);
 
 /**
- * 0.3.10.post2 takes every segment at its own address, here that of all, for memory of its own process. From
- * 0.3.12 on a connection to a holder is kept for more transfers, which holders before that close. Neither
- * is a matter of the master: both happen among published releases with a published master.
+ * Clients of these releases, all at one address, do not always read from each other with the settings they
+ * come with. Without a shortcut within the process and without kept connections they do. Our own client is
+ * run with its own settings here, towards holders of every release.
  */
 const env = { MC_STORE_MEMCPY: '0', MC_TCP_ENABLE_CONNECTION_POOL: '0' };
 
@@ -154,4 +154,41 @@ describe('our client', { timeout: 300_000 }, () => {
     expect(await own.store.get('nobody', 10)).toBeNull();
     await python.store('close');
   });
+
+  it.each(releases)(
+    'writes and reads the memory of a holder of %s over and over',
+    async (release) => {
+      await using processes = new Processes();
+      const master = await startOwnMaster(processes);
+      const ports = await freePorts(2);
+      // Both with the settings they come with.
+      const holder = new PythonClient(processes, installWheel(release));
+      const setup = { name: `127.0.0.1:${ports}`, metadata: master.metadata };
+      expect(
+        await holder.setup({ ...setup, master: master.address, segmentByteCount: 128 << 20 }),
+      ).toBe(0);
+      await using own = await startOwnClient({
+        ...{ name: `127.0.0.1:${ports + 1}`, segmentByteCount: 0 },
+        ...{ metadata: master.metadata, master: master.address },
+      });
+      const sizes = [1, 4_096, 1_000_003];
+      for (let round = 0; round < 10; round += 1) {
+        const written = sizes.map(
+          (size) => [`${round}-${size}`, patternBytes(round, size)] as const,
+        );
+        const stored = await Promise.all(written.map(([key, value]) => own.store.put(key, value)));
+        expect(stored).toEqual(sizes.map(() => 'stored'));
+        for (const [key, value] of written) {
+          expect((await own.store.get(key, value.length))?.equals(value)).toBe(true);
+        }
+        const read = await Promise.all(
+          written.map(([key, value]) => own.store.get(key, value.length)),
+        );
+        expect(
+          read.map((bytesRead, index) => bytesRead?.equals(written[index]?.[1] as Buffer)),
+        ).toEqual(sizes.map(() => true));
+      }
+      await holder.store('close');
+    },
+  );
 });
