@@ -60,7 +60,11 @@ export class ObjectRemover {
         return true;
       }
       const cleared = object.replicas.filter(
-        (replica) => replica.kind === 'memory' && replica.segment.descriptor.name === segmentName,
+        (replica) =>
+          replica.kind === 'memory' &&
+          replica.segment.descriptor.name === segmentName &&
+          // What is being written to a disk must stay what it is.
+          replica.busyCount === 0,
       );
       this.#objects.drop(object, cleared, nowMs);
       return cleared.length > 0;

@@ -14,8 +14,8 @@ export interface Offload extends Due {
   readonly source: MemoryReplica;
   /** Those whose clients were, or will be, told. */
   readonly disks: readonly LocalDisk[];
-  /** Whether the memory is to go as soon as the disk has the bytes. */
-  readonly isForEviction: boolean;
+  /** So much memory is to go as soon as the disk has the bytes: 0 when it is to stay. */
+  readonly leavingByteCount: number;
 }
 
 /** One object that a client is to write to its disk, or to bring back from it. */
@@ -125,10 +125,10 @@ export class Offloader {
     this.#running.checkInvariants();
     assert(this.#running.length === this.#byObject.size, 'each offload has its time');
     let leavingByteCount = 0;
-    for (const [object, { source, isForEviction }] of this.#byObject) {
+    for (const [object, offload] of this.#byObject) {
       assert(object.list !== null, 'what is offloaded exists');
-      assert(source.busyCount > 0, 'what is offloaded stays in memory');
-      if (isForEviction) leavingByteCount += source.block.byteCount;
+      assert(offload.source.busyCount > 0, 'what is offloaded stays in memory');
+      leavingByteCount += offload.leavingByteCount;
     }
     assert(leavingByteCount === this.#leavingByteCount, 'what leaves is counted');
     for (const disk of this.#disks.all()) {
@@ -158,13 +158,13 @@ export class Offloader {
       object,
       source,
       disks: [...disks],
-      isForEviction,
+      leavingByteCount: isForEviction ? object.byteCount : 0,
       dueMs: nowMs + this.#options.putReleaseTimeoutMs,
       heapIndex: -1,
     };
     for (const disk of disks) disk.offloads.add(offload);
     source.busyCount += 1;
-    if (isForEviction) this.#leavingByteCount += source.block.byteCount;
+    this.#leavingByteCount += offload.leavingByteCount;
     this.#byObject.set(object, offload);
     this.#running.insert(offload);
   }
@@ -172,12 +172,12 @@ export class Offloader {
   #discard(object: StoredObject): void {
     const offload = this.#byObject.get(object);
     if (offload === undefined) return;
-    const { source, disks, isForEviction } = offload;
+    const { source, disks, leavingByteCount } = offload;
     this.#byObject.delete(object);
     this.#running.remove(offload);
     for (const disk of disks) disk.offloads.delete(offload);
     source.busyCount -= 1;
-    if (isForEviction) this.#leavingByteCount -= source.block.byteCount;
+    this.#leavingByteCount -= leavingByteCount;
   }
 }
 
