@@ -111,6 +111,7 @@ export class MasterCore {
     this.replication = new Replicator(
       options.clock,
       options.putReleaseTimeoutMs,
+      options.clientTtlMs,
       this.#segments,
       this.#objects,
     );

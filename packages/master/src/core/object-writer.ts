@@ -156,7 +156,8 @@ export class ObjectWriter {
 
   /**
    * Takes back a put or an upsert that has not ended for the replicas of a type. Most who do could not
-   * reach the memory.
+   * reach the memory. What they sent may still lie in a socket of a holder that hangs, and land when it goes on:
+   * the bytes rest until such a holder would have been given up.
    */
   revoke(
     writer: Uuid,
@@ -171,7 +172,7 @@ export class ObjectWriter {
     if (!this.#objects.isBeingWritten(object)) return failed('INVALID_WRITE');
     const revoked = object.replicas.filter((replica) => isOfType(replica, replicaType));
     if (revoked.some(({ isComplete }) => isComplete)) return failed('INVALID_WRITE');
-    this.#objects.drop(object, revoked, nowMs);
+    this.#objects.dropLater(object, revoked, nowMs + this.#options.clientTtlMs, nowMs);
     for (const replica of revoked) {
       if (replica.kind === 'memory') this.#mounts.report(writer, replica.segment.owner, nowMs);
     }

@@ -47,6 +47,8 @@ type MoveStarted = ResultOf<MasterProtocol['MoveStart']>;
 export class Replicator {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
+  /** How long bytes that a client may still be sending stay out of use. */
+  readonly #restMs: number;
   readonly #segments: SegmentTable;
   readonly #objects: ObjectTable;
   /** Objects with a replication; those that are gone meanwhile leave with the next sweep. */
@@ -54,9 +56,16 @@ export class Replicator {
   readonly #expected = new Map<StoredObject, ExpectedCopy>();
 
   /** A replication that does not end within `timeoutMs` is revoked. */
-  constructor(clock: Clock, timeoutMs: number, segments: SegmentTable, objects: ObjectTable) {
+  constructor(
+    clock: Clock,
+    timeoutMs: number,
+    restMs: number,
+    segments: SegmentTable,
+    objects: ObjectTable,
+  ) {
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
+    this.#restMs = restMs;
     this.#segments = segments;
     this.#objects = objects;
   }
@@ -242,7 +251,8 @@ export class Replicator {
   #giveUp(object: StoredObject, replication: Replication): { readonly error: number } {
     this.#finish(object, replication);
     const begun = replication.targets.filter((target) => target.object === object);
-    this.#objects.drop(object, begun, this.#clock.monotonicMs());
+    const nowMs = this.#clock.monotonicMs();
+    this.#objects.dropLater(object, begun, nowMs + this.#restMs, nowMs);
     return failed('REPLICA_IS_GONE');
   }
 
