@@ -2,7 +2,7 @@ import { type Clock, type Logger, type Random, type Service, TurnClock } from '@
 import type { AnswerGate } from '@tsukimi/rpc';
 import { readFailureReport } from '@tsukimi/wire';
 import type { Hono } from 'hono';
-import { adminApi } from './admin-api.ts';
+import { adminApi } from './admin/admin-api.ts';
 import { CallTallies } from './call-tallies.ts';
 import type { Environment } from './cleaned-metadata.ts';
 import { ClientPresence } from './client-presence.ts';

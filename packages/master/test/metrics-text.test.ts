@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { metricsText } from '../src/admin/metrics-text.ts';
 import { CallTallies } from '../src/call-tallies.ts';
 import { Histogram } from '../src/core/histogram.ts';
-import { metricsText } from '../src/metrics-text.ts';
 import { configOf, coreForTests, segmentOf, uuid } from '../src/testing.ts';
 
 const rpc = {

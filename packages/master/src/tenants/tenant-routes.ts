@@ -1,7 +1,7 @@
 import type { Logger } from '@tsukimi/base';
 import { ErrorCode } from '@tsukimi/wire';
 import { type Context, Hono } from 'hono';
-import { refusal } from '../admin-answers.ts';
+import { refusal } from '../admin/admin-answers.ts';
 import type { MasterCore } from '../core/master-core.ts';
 import type { TenantQuota } from '../core/tenant-quotas.ts';
 import { isTenantName } from '../core/tenant-table.ts';

@@ -1,8 +1,8 @@
 import { ErrorCode, SegmentStatus } from '@tsukimi/wire';
 import { Hono } from 'hono';
+import type { MasterCore } from '../core/master-core.ts';
+import type { SegmentView } from '../core/segment-view.ts';
 import { plainText, refusal } from './admin-answers.ts';
-import type { MasterCore } from './core/master-core.ts';
-import type { SegmentView } from './core/segment-view.ts';
 
 const statusNames = new Map<number, string>(
   Object.entries(SegmentStatus).map(([name, status]) => [status, name]),

@@ -1,9 +1,9 @@
-import type { CallTallies } from './call-tallies.ts';
-import { Histogram } from './core/histogram.ts';
-import type { MasterCore } from './core/master-core.ts';
-import type { TenantQuota } from './core/tenant-quotas.ts';
-import type { Journal } from './journal/journal.ts';
-import type { MasterRpc } from './master-rpc.ts';
+import type { CallTallies } from '../call-tallies.ts';
+import { Histogram } from '../core/histogram.ts';
+import type { MasterCore } from '../core/master-core.ts';
+import type { TenantQuota } from '../core/tenant-quotas.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { MasterRpc } from '../master-rpc.ts';
 import { usesByName } from './segment-routes.ts';
 
 type Kind = 'counter' | 'gauge';

@@ -1,9 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
 import { ErrorCode, errorName, type GetReplicaListResponse } from '@tsukimi/wire';
 import { Hono } from 'hono';
+import type { MasterCore } from '../core/master-core.ts';
+import { piecesOf } from '../core/pieces.ts';
 import { plainText, refusal } from './admin-answers.ts';
-import type { MasterCore } from './core/master-core.ts';
-import { piecesOf } from './core/pieces.ts';
 
 /** So many keys at most in one question. */
 const batchCountMax = 10_000;

@@ -1,9 +1,9 @@
 import { ErrorCode, parseUuid, type Uuid } from '@tsukimi/wire';
 import { type Context, Hono } from 'hono';
 import { z } from 'zod';
+import { type DrainJob, JobStatus } from '../core/drain-jobs.ts';
+import type { MasterCore } from '../core/master-core.ts';
 import { refusal } from './admin-answers.ts';
-import { type DrainJob, JobStatus } from './core/drain-jobs.ts';
-import type { MasterCore } from './core/master-core.ts';
 
 const names = z.array(z.string().max(1_024)).max(1_024);
 const request = z.object({
