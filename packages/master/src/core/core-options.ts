@@ -102,3 +102,12 @@ export const defaultCoreOptions: CoreOptions = {
   taskProcessingTimeoutMs: 300_000,
   taskRetryCountMax: 10,
 };
+
+/**
+ * How long bytes that a client has given up writing stay out of use: until a holder that hangs, and may
+ * still take them in, is given up itself; where none ever is, as long as a write may take at most.
+ */
+export function abandonedRestMs(options: CoreOptions): number {
+  const { clientTtlMs, clientSuspicionTtlMs, putReleaseTimeoutMs } = options;
+  return Math.min(clientTtlMs + clientSuspicionTtlMs, putReleaseTimeoutMs);
+}

@@ -11,7 +11,7 @@ import { AbsentWriters } from './absent-writers.ts';
 import { done } from './answers.ts';
 import type { ChangeLog, CoreImage } from './change-log.ts';
 import { type Client, ClientTable } from './client-table.ts';
-import type { CoreOptions } from './core-options.ts';
+import { abandonedRestMs, type CoreOptions } from './core-options.ts';
 import { Counters } from './counters.ts';
 import { DrainJobs } from './drain-jobs.ts';
 import { Evictor } from './evictor.ts';
@@ -111,7 +111,7 @@ export class MasterCore {
     this.replication = new Replicator(
       options.clock,
       options.putReleaseTimeoutMs,
-      options.clientTtlMs,
+      abandonedRestMs(options),
       this.#segments,
       this.#objects,
     );

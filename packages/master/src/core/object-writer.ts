@@ -7,7 +7,7 @@ import {
 } from '@tsukimi/wire';
 import type { AbsentWriters } from './absent-writers.ts';
 import { describeReplica, done, failed } from './answers.ts';
-import type { CoreOptions } from './core-options.ts';
+import { abandonedRestMs, type CoreOptions } from './core-options.ts';
 import type { Counters } from './counters.ts';
 import type { Evictor } from './evictor.ts';
 import type { ObjectReader } from './object-reader.ts';
@@ -172,7 +172,8 @@ export class ObjectWriter {
     if (!this.#objects.isBeingWritten(object)) return failed('INVALID_WRITE');
     const revoked = object.replicas.filter((replica) => isOfType(replica, replicaType));
     if (revoked.some(({ isComplete }) => isComplete)) return failed('INVALID_WRITE');
-    this.#objects.dropLater(object, revoked, nowMs + this.#options.clientTtlMs, nowMs);
+    const dueMs = nowMs + abandonedRestMs(this.#options);
+    this.#objects.dropLater(object, revoked, dueMs, nowMs);
     for (const replica of revoked) {
       if (replica.kind === 'memory') this.#mounts.report(writer, replica.segment.owner, nowMs);
     }

@@ -226,7 +226,7 @@ function run(seed: number, stepCount: number): void {
           if (owner !== undefined && owner !== client) model.report(owner, nowMs);
         }
         if (object !== undefined) {
-          model.setAside.push({ ...object, untilMs: nowMs + clientTtlMs });
+          model.setAside.push({ ...object, untilMs: nowMs + clientTtlMs + suspicionTtlMs });
         }
         model.objects.delete(key);
         break;

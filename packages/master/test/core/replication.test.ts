@@ -73,6 +73,19 @@ describe('a copy', () => {
     core.checkInvariants();
   });
 
+  it('that is revoked leaves its bytes alone as long as a holder that hangs is not given up', () => {
+    const { core, pass } = pool({ clientSuspicionTtlMs: 5_000 });
+    put(core, 'k', b);
+    core.replication.startCopy(one, 'k', tenant, b, [a]);
+    expect(core.replication.revokeCopy([one, 'k', tenant])).toEqual(ok);
+    expect([places(core, 'k'), core.setAsideByteCount]).toEqual([[b], 100]);
+    pass(14_000);
+    expect(core.setAsideByteCount).toBe(100);
+    pass(1_000);
+    expect(core.setAsideByteCount).toBe(0);
+    core.checkInvariants();
+  });
+
   it('leaves nothing of targets that did not all fit', () => {
     const { core } = pool();
     core.mountSegment(segmentOf(3, 1_000), two);
