@@ -50,8 +50,6 @@ const sharedFiles: Scenario = {
     '--quota_bytes=123456',
     '--global_file_segment_size=1000000',
     '--default_kv_lease_ttl=200',
-    '--put_start_discard_timeout_sec=1',
-    '--put_start_release_timeout_sec=2',
   ],
   async play(script) {
     await script.call('GetFsdir');
