@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Clock, Fault, type Logger, type Scheduled } from '@tsukimi/base';
+import { type Clock, Fault, type Logger, type Random, type Scheduled } from '@tsukimi/base';
 import { encodeSse, openAiError } from '@tsukimi/openai-api';
 import { Attempt, contentTypeOf, type WholeAnswer, whole } from './attempt.ts';
 import { AttemptWatch } from './attempt-watch.ts';
@@ -9,18 +9,15 @@ import { type Deadlines, limits } from './deadlines.ts';
 import { FrameRelay } from './frame-relay.ts';
 import { type Headers, sendBytes, sendFault } from './http-answers.ts';
 import type { JsonMembers } from './json-members.ts';
-import {
-  cachedTokenCountIn,
-  decodeBody,
-  prefillBody,
-  type RequestTraits,
-  traitsOf,
-} from './leg-bodies.ts';
 import type { ProxyMetrics } from './metrics.ts';
+import { type Handover, type LegSource, Pair } from './protocols/protocol.ts';
+import { protocolOf } from './protocols/protocols.ts';
+import { type RequestTraits, traitsOf } from './request-traits.ts';
 import type { Upstream, UpstreamHeaders } from './upstream.ts';
 
 export interface ExchangeContext {
   readonly clock: Clock;
+  readonly random: Random;
   readonly logger: Logger;
   readonly pool: InstancePool;
   readonly upstream: Upstream;
@@ -57,7 +54,9 @@ export class Exchange {
   readonly #onOver: () => void;
   #attempt: Attempt | null = null;
   #waiting: Scheduled | null = null;
-  #prefillCachedTokenCount: number | null = null;
+  /** Who answered the prefill leg well. */
+  #prefill: PoolInstance | null = null;
+  #handover: Handover | null = null;
   /** The last answer of an instance that says it failed: better than words of our own. */
   #failedAnswer: WholeAnswer | null = null;
   #lastFailure: { readonly reason: FailureReason; readonly message: string } | null = null;
@@ -118,7 +117,7 @@ export class Exchange {
   }
 
   #send(leg: Leg, instance: PoolInstance): void {
-    const { clock, deadlines } = this.#context;
+    const { clock, deadlines, random } = this.#context;
     const ours = instance.identity?.ours === true;
     const streams = leg === 'decode' && this.#traits.streams;
     if (leg === 'decode' && this.#relay.begun) {
@@ -140,14 +139,18 @@ export class Exchange {
       onExpired: (message) => this.#failed(attempt, 'timeout', message),
       onClientStalled: () => this.#response.destroy(),
     });
+    const pair =
+      leg === 'prefill'
+        ? new Pair(instance, null, random)
+        : new Pair(this.#prefill, instance, random);
+    const protocol = protocolOf(pair);
+    const { path, headers, body } =
+      leg === 'prefill'
+        ? protocol.prefillLeg(this.#source(), pair)
+        : protocol.decodeLeg(this.#source(), pair, this.#handover);
     const call = this.#context.upstream.send(
       instance,
-      {
-        method: 'POST',
-        path: this.#request.path,
-        headers: this.#headers,
-        body: leg === 'prefill' ? prefillBody(this.#request.members, ours) : this.#decodeBody(ours),
-      },
+      { method: 'POST', path, headers, body },
       {
         onHead: (status, headers) => this.#onHead(attempt, status, headers),
         onData: (bytes) => this.#onData(attempt, bytes),
@@ -163,19 +166,17 @@ export class Exchange {
     if (this.#attempt !== attempt) call.abort();
   }
 
-  #decodeBody(ours: boolean): Buffer {
-    const { members, body } = this.#request;
-    return decodeBody(
-      members,
+  #source(): LegSource {
+    const { path, body, members } = this.#request;
+    const { tokenIds } = this.#relay;
+    return {
+      path,
       body,
-      ours
-        ? {
-            prefillCachedTokenCount: this.#prefillCachedTokenCount,
-            asksTokenIds: this.#traits.streams && this.#traits.resumable,
-            outputTokenIds: this.#relay.tokenIds,
-          }
-        : null,
-    );
+      members,
+      traits: this.#traits,
+      headers: this.#headers,
+      outputTokenIds: tokenIds,
+    };
   }
 
   #onHead(attempt: Attempt, status: number, headers: UpstreamHeaders): void {
@@ -268,11 +269,11 @@ export class Exchange {
   }
 
   #prefillDone(attempt: Attempt, answer: WholeAnswer): void {
-    const { clock, metrics } = this.#context;
+    const { clock, metrics, random } = this.#context;
     metrics.observeMs('prefill', clock.monotonicMs() - attempt.startMs);
-    if (attempt.instance.identity?.ours === true) {
-      this.#prefillCachedTokenCount = cachedTokenCountIn(whole(answer));
-    }
+    const pair = new Pair(attempt.instance, null, random);
+    this.#handover = protocolOf(pair).handoverOf(whole(answer), pair);
+    this.#prefill = attempt.instance;
     attempt.watch?.cancel();
     this.#attempt = null;
     this.#plan.prefillDone();

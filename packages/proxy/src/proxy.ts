@@ -65,7 +65,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     admission,
     admin: new InstanceAdmin({ pool, watch, adminApiKey: options.adminApiKey ?? null }),
     metrics,
-    exchange: { clock, logger, pool, upstream, metrics, deadlines, authorization },
+    exchange: { clock, random, logger, pool, upstream, metrics, deadlines, authorization },
     requestIdPrefix: [0, 1, 2].map(() => random.uint32().toString(16).padStart(8, '0')).join(''),
   });
   return { services: [watch, entrance], entrance, pool, admission };

@@ -1,0 +1,57 @@
+import { prefillBody } from './prefill-body.ts';
+import type { Handover, LegSource, PdProtocol } from './protocol.ts';
+import { store } from './store.ts';
+
+/**
+ * Instances of ours share a store. A prefill instance answers once its chunks are there, and a decode
+ * instance is told what prefill had not to compute; streams can be continued by token ids. Where one
+ * of the pair is another engine, its own leg is that of `store`.
+ */
+export const tsukimi: PdProtocol = {
+  name: 'tsukimi',
+  order: 'prefill-first',
+  handover: 'shared',
+  release: 'nothing',
+  prefillLeg(request, pair) {
+    if (pair.prefill?.identity?.ours !== true) return store.prefillLeg(request, pair);
+    const { path, headers, members } = request;
+    return { path, headers, body: prefillBody(members, { tsukimi_handover: 'true' }) };
+  },
+  handoverOf(answer, pair) {
+    if (pair.prefill?.identity?.ours !== true) return store.handoverOf(answer, pair);
+    return { cachedTokenCount: cachedTokenCountIn(answer) };
+  },
+  decodeLeg(request, pair, handover) {
+    if (pair.decode?.identity?.ours !== true) return store.decodeLeg(request, pair, handover);
+    const { path, headers } = request;
+    return { path, headers, body: decodeBody(request, handover) };
+  },
+};
+
+/** The original when there is nothing to add. */
+function decodeBody(
+  { body, members, traits, outputTokenIds }: LegSource,
+  handover: Handover | null,
+): Buffer {
+  const set: Record<string, string> = {};
+  if (traits.streams && traits.resumable) set['return_token_ids'] = 'true';
+  const cachedTokenCount = handover?.cachedTokenCount ?? null;
+  if (cachedTokenCount !== null) set['tsukimi_prefill_cached_tokens'] = String(cachedTokenCount);
+  if (outputTokenIds.length > 0) {
+    set['tsukimi_resume'] = `{"output_token_ids":[${outputTokenIds.join(',')}]}`;
+  }
+  return Object.keys(set).length === 0 ? body : members.patched({ set });
+}
+
+/** `usage.prompt_tokens_details.cached_tokens` of a prefill instance's answer; null when not told. */
+function cachedTokenCountIn(answer: Buffer): number | null {
+  const name = '"cached_tokens":';
+  const at = answer.lastIndexOf(name);
+  if (at < 1) return null;
+  // An unescaped quote after a comma or brace is no part of a text.
+  if (answer[at - 1] !== 0x2c && answer[at - 1] !== 0x7b) return null;
+  const digits = /^ ?(\d{1,9})/.exec(
+    answer.toString('latin1', at + name.length, at + name.length + 12),
+  )?.[1];
+  return digits === undefined ? null : Number(digits);
+}
