@@ -23,8 +23,10 @@ export interface ExchangeContext {
   readonly upstream: Upstream;
   readonly metrics: ProxyMetrics;
   readonly deadlines: Deadlines;
-  /** `Bearer …` towards instances when the client sent nothing of its own; null for none. */
+  /** `Bearer …` towards instances when the client sent nothing of its own for them; null for none. */
   readonly authorization: string | null;
+  /** The clients' `Authorization` is for the proxy, and no instance sees it. */
+  readonly keepsAuthorization: () => boolean;
 }
 
 export interface ExchangeRequest {
@@ -32,11 +34,13 @@ export interface ExchangeRequest {
   readonly requestId: string;
   readonly body: Buffer;
   readonly members: JsonMembers;
+  /** Beside those of the answer itself. */
+  readonly answerHeaders: Headers;
 }
 
 /** After the end of a stream was seen, the connection may take this long to become free for others. */
 const lingerMs = 1_000;
-const forwardedHeaders = ['authorization', 'traceparent', 'tracestate'] as const;
+const forwardedHeaders = ['traceparent', 'tracestate'] as const;
 
 /**
  * One request of a client, from its body to the last byte of its answer: does what the plan says and
@@ -233,7 +237,7 @@ export class Exchange {
       this.#response.writeHead(200, {
         'content-type': contentTypeOf(attempt.answer, 'text/event-stream; charset=utf-8'),
         'cache-control': 'no-cache',
-        'x-request-id': this.#request.requestId,
+        ...this.#ownHeaders(),
       });
     }
     this.#plan.streamed(this.#traits.resumable && attempt.instance.identity?.ours === true);
@@ -351,7 +355,7 @@ export class Exchange {
   }
 
   #ownHeaders(): Headers {
-    return { 'x-request-id': this.#request.requestId };
+    return { 'x-request-id': this.#request.requestId, ...this.#request.answerHeaders };
   }
 
   #finish(): void {
@@ -374,10 +378,10 @@ export class Exchange {
       const value = incoming.headers[name];
       if (typeof value === 'string') headers.push(name, value);
     }
-    const { authorization } = this.#context;
-    if (authorization !== null && incoming.headers.authorization === undefined) {
-      headers.push('authorization', authorization);
-    }
+    const { authorization, keepsAuthorization } = this.#context;
+    const forInstances = keepsAuthorization() ? undefined : incoming.headers.authorization;
+    const credential = forInstances ?? authorization;
+    if (credential !== null) headers.push('authorization', credential);
     return headers;
   }
 }

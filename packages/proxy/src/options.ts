@@ -59,6 +59,18 @@ export const proxyOptions = {
     doc: 'Bearer token towards instances when the client sent none. Better by OPENAI_API_KEY.',
     env: 'OPENAI_API_KEY',
   },
+  apiKey: {
+    schema: z
+      .union([z.string(), z.array(z.string())])
+      .default([])
+      .transform((given) => (typeof given === 'string' ? [given] : given)),
+    doc: 'Keys, one of which clients must send. Better hashed, by --api-keys-file.',
+    kind: 'list',
+  },
+  apiKeysFile: {
+    schema: z.string().min(1).optional(),
+    doc: 'YAML or JSON file of clients: names, SHA-256 of their keys, limits. Read again when it changes.',
+  },
   inFlightMax: {
     schema: optionTypes.count.default(2_048),
     doc: 'Requests that are worked on at once.',
