@@ -4,6 +4,7 @@ import type { InstanceAdmin } from './admin.ts';
 import type { ClientGate, Pass } from './client-gate.ts';
 import type { Admission, Waiter } from './core/admission.ts';
 import type { InstancePool } from './core/instance-pool.ts';
+import type { Cors } from './cors.ts';
 import { limits } from './deadlines.ts';
 import { Exchange, type ExchangeContext } from './exchange.ts';
 import { isJson, readBody, sendBytes, sendFault, sendJson } from './http-answers.ts';
@@ -18,6 +19,7 @@ export interface EntranceOptions {
   readonly pool: InstancePool;
   readonly admission: Admission;
   readonly gate: ClientGate;
+  readonly cors: Cors;
   readonly admin: InstanceAdmin;
   readonly metrics: ProxyMetrics;
   readonly exchange: ExchangeContext;
@@ -87,6 +89,18 @@ export class Entrance implements Service {
       request.resume();
       sendFault(response, new Fault('NOT_FOUND', `there is nothing at ${path.slice(0, 200)}`));
       return;
+    }
+    const { origin } = request.headers;
+    if (origin !== undefined) {
+      const headers = this.#options.cors.headersFor(origin);
+      for (const [name, value] of Object.entries(headers ?? {})) response.setHeader(name, value);
+      if (headers !== null && request.method === 'OPTIONS') {
+        request.resume();
+        const asked = request.headers['access-control-request-headers'];
+        response.writeHead(204, this.#options.cors.preflightHeaders(Object.keys(methods), asked));
+        response.end();
+        return;
+      }
     }
     const method = request.method === 'HEAD' ? 'GET' : (request.method ?? '');
     const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;

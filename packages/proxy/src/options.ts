@@ -23,6 +23,31 @@ const addresses = (flag: string) =>
       return parsed;
     });
 
+const texts = z
+  .union([z.string(), z.array(z.string())])
+  .default([])
+  .transform((given) => (typeof given === 'string' ? [given] : given));
+
+/** As origins come in a browser's header; vLLM's way, one JSON array, is understood too. */
+const origins = texts.transform((given, context) =>
+  given
+    .flatMap((text) => (text.startsWith('[') ? originsIn(text) : text.split(',')))
+    .map((origin) => {
+      if (origin !== '*' && !/^[a-z][a-z0-9+.-]*:\/\/[^/\s]+$/i.test(origin)) {
+        context.addIssue(`${origin}: not an origin; give it as https://app.example or *`);
+      }
+      return origin.toLowerCase();
+    }),
+);
+
+function originsIn(json: string): string[] {
+  try {
+    return z.array(z.string()).parse(JSON.parse(json));
+  } catch {
+    return [json];
+  }
+}
+
 const milliseconds = (name: keyof Deadlines) => optionTypes.milliseconds.default(deadlines[name]);
 
 export const proxyOptions = {
@@ -60,16 +85,18 @@ export const proxyOptions = {
     env: 'OPENAI_API_KEY',
   },
   apiKey: {
-    schema: z
-      .union([z.string(), z.array(z.string())])
-      .default([])
-      .transform((given) => (typeof given === 'string' ? [given] : given)),
+    schema: texts,
     doc: 'Keys, one of which clients must send. Better hashed, by --api-keys-file.',
     kind: 'list',
   },
   apiKeysFile: {
     schema: z.string().min(1).optional(),
     doc: 'YAML or JSON file of clients: names, SHA-256 of their keys, limits. Read again when it changes.',
+  },
+  allowedOrigins: {
+    schema: origins,
+    doc: 'Origins of browser pages that may use the API (CORS), or * for all.',
+    kind: 'list',
   },
   inFlightMax: {
     schema: optionTypes.count.default(2_048),

@@ -12,6 +12,7 @@ import { Admission } from './core/admission.ts';
 import { ClientKeys, clientKeysIn, plainKey } from './core/client-keys.ts';
 import { InstancePool, type InstanceState, type PoolInstance } from './core/instance-pool.ts';
 import { policies } from './core/policies.ts';
+import { Cors } from './cors.ts';
 import { deadlines as defaults, limits } from './deadlines.ts';
 import { Entrance } from './entrance.ts';
 import { InstanceWatch } from './instance-watch.ts';
@@ -75,6 +76,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     pool,
     admission,
     gate,
+    cors: new Cors({ allowedOrigins: options.allowedOrigins }),
     admin: new InstanceAdmin({ pool, watch, adminApiKey: options.adminApiKey ?? null }),
     metrics,
     exchange: {
