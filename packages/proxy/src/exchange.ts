@@ -12,6 +12,7 @@ import type { JsonMembers } from './json-members.ts';
 import type { ProxyMetrics } from './metrics.ts';
 import { type Handover, type LegSource, Pair } from './protocols/protocol.ts';
 import { protocolOf } from './protocols/protocols.ts';
+import { requestFacts } from './request-facts.ts';
 import { type RequestTraits, traitsOf } from './request-traits.ts';
 import type { Upstream, UpstreamHeaders } from './upstream.ts';
 
@@ -84,7 +85,7 @@ export class Exchange {
     this.#firstByteMs =
       deadlines.firstByteMs + deadlines.firstBytePerTokenMs * this.#traits.promptTokenCount;
     this.#plan = new RequestPlan(context.pool, {
-      promptTokenCount: this.#traits.promptTokenCount,
+      request: requestFacts(request.members, this.#traits),
       retryUntilMs: clock.monotonicMs() + this.#firstByteMs,
       resumeWithinMs: deadlines.gapMs,
       nobodyUpWaitMs: deadlines.nobodyUpMs,
@@ -240,7 +241,10 @@ export class Exchange {
         ...this.#ownHeaders(),
       });
     }
-    this.#plan.streamed(this.#traits.resumable && attempt.instance.identity?.ours === true);
+    this.#plan.streamed(
+      this.#traits.resumable && attempt.instance.identity?.ours === true,
+      this.#context.clock.monotonicMs(),
+    );
     const flows =
       typeof frames === 'string'
         ? this.#response.write(frames, 'latin1')
@@ -274,13 +278,14 @@ export class Exchange {
 
   #prefillDone(attempt: Attempt, answer: WholeAnswer): void {
     const { clock, metrics, random } = this.#context;
-    metrics.observeMs('prefill', clock.monotonicMs() - attempt.startMs);
+    const nowMs = clock.monotonicMs();
+    metrics.observeMs('prefill', nowMs - attempt.startMs);
     const pair = new Pair(attempt.instance, null, random);
     this.#handover = protocolOf(pair).handoverOf(whole(answer), pair);
     this.#prefill = attempt.instance;
     attempt.watch?.cancel();
     this.#attempt = null;
-    this.#plan.prefillDone();
+    this.#plan.prefillDone(nowMs);
     this.#step();
   }
 
@@ -368,7 +373,7 @@ export class Exchange {
       const reason = this.#plan.skipReason.replaceAll('-', '_');
       this.#context.metrics.count('prefill_skipped_total', `reason="${reason}"`);
     }
-    this.#plan.end();
+    this.#plan.end(this.#context.clock.monotonicMs(), this.#relay.tokenIds.length);
     this.#onOver();
   }
 

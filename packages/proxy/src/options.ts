@@ -1,6 +1,6 @@
 import { type Address, type Options, type OptionValues, optionTypes } from '@tsukimi/base';
 import { z } from 'zod';
-import { type PolicyName, policies } from './core/policies.ts';
+import { defaultPolicyName, type PolicyName, policies } from './core/policies/by-name.ts';
 import { type Deadlines, deadlines } from './deadlines.ts';
 import { parseInstanceAddress } from './instance-address.ts';
 
@@ -50,6 +50,8 @@ function originsIn(json: string): string[] {
 
 const milliseconds = (name: keyof Deadlines) => optionTypes.milliseconds.default(deadlines[name]);
 
+const policyName = z.enum(Object.keys(policies) as [PolicyName, ...PolicyName[]]);
+
 export const proxyOptions = {
   model: {
     schema: z.string().min(1),
@@ -71,8 +73,16 @@ export const proxyOptions = {
   port: { schema: optionTypes.port.default(8_000), doc: 'Port of the OpenAI API.' },
   host: { schema: z.string().min(1).default('0.0.0.0'), doc: 'Address to listen on.' },
   scheduling: {
-    schema: z.enum(Object.keys(policies) as [PolicyName, ...PolicyName[]]).default('round_robin'),
-    doc: 'How instances are chosen: round_robin takes turns, least_load takes the least busy.',
+    schema: policyName.default(defaultPolicyName),
+    doc: `How instances are chosen: ${Object.keys(policies).join(', ')}.`,
+  },
+  prefillScheduling: {
+    schema: policyName.optional(),
+    doc: 'How prefill instances are chosen; as --scheduling says unless given.',
+  },
+  decodeScheduling: {
+    schema: policyName.optional(),
+    doc: 'How decode instances are chosen; as --scheduling says unless given.',
   },
   adminApiKey: {
     schema: z.string().min(1).optional(),

@@ -11,7 +11,7 @@ import { ClientGate } from './client-gate.ts';
 import { Admission } from './core/admission.ts';
 import { ClientKeys, clientKeysIn, plainKey } from './core/client-keys.ts';
 import { InstancePool, type InstanceState, type PoolInstance } from './core/instance-pool.ts';
-import { policies } from './core/policies.ts';
+import { policies } from './core/policies/by-name.ts';
 import { Cors } from './cors.ts';
 import { deadlines as defaults, limits } from './deadlines.ts';
 import { Entrance } from './entrance.ts';
@@ -44,10 +44,13 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
   const { clock, random, logger } = parts;
   const { connectMs, firstByteMs, gapMs, probeMs } = options;
   const deadlines = { ...defaults, connectMs, firstByteMs, gapMs, probeMs };
-  const policy = policies[options.scheduling];
   const pool = new InstancePool({
     model: options.model,
-    policies: { prefill: policy, decode: policy },
+    policies: {
+      prefill: policies[options.prefillScheduling ?? options.scheduling],
+      decode: policies[options.decodeScheduling ?? options.scheduling],
+    },
+    random,
     instanceCountMax: limits.instanceCountMax,
     onChange: (instance, before) => logChange(logger, instance, before),
   });

@@ -1,7 +1,9 @@
+import { SeededRandom } from '@tsukimi/base';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Identity, InstancePool } from '../src/core/instance-pool.ts';
-import { roundRobin } from '../src/core/policies.ts';
+import { loadOf, noFacts } from '../src/core/policies/policy.ts';
+import { roundRobin } from '../src/core/policies/round-robin.ts';
 import { RequestPlan } from '../src/core/request-plan.ts';
 
 const identity: Identity = {
@@ -16,6 +18,7 @@ function cluster(prefillCount: number, decodeCount: number) {
   const pool = new InstancePool({
     model: 'm',
     policies: { prefill: roundRobin, decode: roundRobin },
+    random: new SeededRandom(1),
     instanceCountMax: 64,
   });
   const add = (kind: 'prefill' | 'decode', port: number) => {
@@ -27,7 +30,7 @@ function cluster(prefillCount: number, decodeCount: number) {
   const decode = Array.from({ length: decodeCount }, (_, at) => add('decode', 200 + at));
   const plan = () =>
     new RequestPlan(pool, {
-      promptTokenCount: 10,
+      request: { ...noFacts, promptTokenCount: 10 },
       retryUntilMs: 30_000,
       resumeWithinMs: 10_000,
       nobodyUpWaitMs: 0,
@@ -79,7 +82,11 @@ describe('RequestPlan', () => {
   it('waits for a probe before it says that nobody is up, unless nobody could be', () => {
     const { pool, plan } = cluster(1, 1);
     const patient = new RequestPlan(pool, {
-      ...{ promptTokenCount: 10, retryUntilMs: 30_000, resumeWithinMs: 10_000 },
+      ...{
+        request: { ...noFacts, promptTokenCount: 10 },
+        retryUntilMs: 30_000,
+        resumeWithinMs: 10_000,
+      },
       nobodyUpWaitMs: 600,
     });
     expect(route(patient, 'connect')).toEqual([
@@ -104,7 +111,7 @@ describe('RequestPlan', () => {
     if (other !== undefined) pool.identified(other, { ...identity, fingerprint: 'else' });
     const plan = newPlan();
     plan.next(0);
-    plan.streamed(true);
+    plan.streamed(true, 0);
     plan.failed('reset', 'died', 0);
     expect(plan.next(0)).toMatchObject({ kind: 'attempt', instance: { address: 'h:202' } });
   });
@@ -112,7 +119,7 @@ describe('RequestPlan', () => {
   it('gives up a stream that nobody can continue', () => {
     const plan = cluster(0, 2).plan();
     plan.next(0);
-    plan.streamed(false);
+    plan.streamed(false, 0);
     plan.failed('reset', 'died', 0);
     expect(plan.next(0)).toEqual({ kind: 'give-up', why: 'cannot-resume' });
   });
@@ -121,7 +128,7 @@ describe('RequestPlan', () => {
     const { pool, decode, plan: newPlan } = cluster(0, 1);
     const plan = newPlan();
     plan.next(50_000);
-    plan.streamed(true);
+    plan.streamed(true, 0);
     plan.failed('connect', 'died', 50_000);
     expect(plan.next(50_000).kind).toBe('wait');
     const [one] = decode;
@@ -144,20 +151,20 @@ describe('RequestPlan', () => {
           nowMs += 50;
           if (what === 'up') pool.identified([...prefill, ...decode][at] ?? raise(), identity);
           else if (what === 'end') {
-            one.plan.end();
+            one.plan.end(0, 0);
             one.over = true;
           } else if (one.over) continue;
           else if (what === 'next' && one.leg === '') {
             const step = one.plan.next(nowMs);
             if (step.kind === 'attempt') one.leg = step.leg;
             if (step.kind === 'give-up') {
-              one.plan.end();
+              one.plan.end(0, 0);
               one.over = true;
             }
           } else if (one.leg === 'prefill' && what === 'done') {
-            one.plan.prefillDone();
+            one.plan.prefillDone(nowMs);
             one.leg = '';
-          } else if (one.leg === 'decode' && what === 'streamed') one.plan.streamed(true);
+          } else if (one.leg === 'decode' && what === 'streamed') one.plan.streamed(true, 0);
           else if (one.leg !== '' && (what === 'status' || what === 'connect')) {
             one.plan.failed(what, 'broke', nowMs);
             one.leg = '';
@@ -165,11 +172,11 @@ describe('RequestPlan', () => {
           one.plan.checkInvariants();
           pool.checkInvariants();
         }
-        for (const { plan } of plans) plan.end();
+        for (const { plan } of plans) plan.end(0, 0);
         pool.checkInvariants();
-        expect(pool.instances.every(({ activeRequestCount }) => activeRequestCount === 0)).toBe(
-          true,
-        );
+        expect(
+          pool.instances.every((one) => one.activeRequestCount === 0 && loadOf(one) === 0),
+        ).toBe(true);
       }),
     );
   });

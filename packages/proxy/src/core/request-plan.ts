@@ -1,5 +1,7 @@
 import { assert } from '@tsukimi/base';
+import type { Assignment } from './instance-load.ts';
 import type { FailureReason, InstancePool, PoolInstance } from './instance-pool.ts';
+import type { RequestFacts } from './policies/policy.ts';
 
 export type Leg = 'prefill' | 'decode';
 
@@ -13,8 +15,7 @@ export type Step =
 export type SkipReason = 'no-prefill-up' | 'no-decode-up' | 'prefill-failed';
 
 export interface RequestPlanOptions {
-  /** An estimate, for the load counters. */
-  readonly promptTokenCount: number;
+  readonly request: RequestFacts;
   /** Instances that were tried already are tried again until then, on the monotonic clock. */
   readonly retryUntilMs: number;
   /** A stream that broke looks for somebody to continue it for at least this long. */
@@ -39,7 +40,7 @@ export class RequestPlan {
   readonly #pool: InstancePool;
   readonly #options: RequestPlanOptions;
   #state: 'prefill' | 'decode' | 'streaming' | 'ended' = 'prefill';
-  #current: PoolInstance | null = null;
+  #current: Assignment<PoolInstance> | null = null;
   /** Since the last progress, in this leg and round. */
   #tried: PoolInstance[] = [];
   #attemptCount = 0;
@@ -52,6 +53,8 @@ export class RequestPlan {
   /** Whose pieces are coming, once the first has come. */
   #streamedFrom: PoolInstance | null = null;
   #skipReason: SkipReason | null = null;
+  /** The prefill leg has left the prompt's KV for a decode leg. */
+  #prefilled = false;
 
   constructor(pool: InstancePool, options: RequestPlanOptions) {
     this.#pool = pool;
@@ -73,7 +76,7 @@ export class RequestPlan {
     assert(this.#state !== 'ended', 'an ended request goes nowhere');
     if (this.#state === 'prefill') {
       const skip = this.#skipPrefill();
-      if (skip === null) return this.#attempt('prefill', this.#untried('prefill'));
+      if (skip === null) return this.#attempt('prefill', this.#untried('prefill'), nowMs);
       this.#skipReason = skip;
       this.#enterDecode();
     }
@@ -82,10 +85,10 @@ export class RequestPlan {
     }
     if (this.#attemptCount >= attemptCountMax) return { kind: 'give-up', why: 'all-failed' };
     const decode = this.#untried('decode');
-    if (decode.length > 0) return this.#attempt('decode', decode);
+    if (decode.length > 0) return this.#attempt('decode', decode, nowMs);
     // The other kind can do the whole work too; it is only not what it is there for.
     const prefill = this.#untried('prefill');
-    if (prefill.length > 0) return this.#attempt('decode', prefill);
+    if (prefill.length > 0) return this.#attempt('decode', prefill, nowMs);
     if (!this.#anybodyUp()) {
       this.#nobodyUpUntilMs ??= nowMs + this.#options.nobodyUpWaitMs;
       const waits =
@@ -104,16 +107,18 @@ export class RequestPlan {
   }
 
   /** The prefill leg was answered well. */
-  prefillDone(): void {
-    assert(this.#state === 'prefill', 'only the prefill leg ends so');
-    this.#release(null);
+  prefillDone(nowMs: number): void {
+    assert(this.#state === 'prefill' && this.#current !== null, 'only the prefill leg ends so');
+    this.#current.promptDone(nowMs);
+    this.#release(null, nowMs, 0);
+    this.#prefilled = true;
     this.#enterDecode();
   }
 
   /** The attempt is over, and another instance may do better. */
   failed(reason: FailureReason, message: string, nowMs: number): void {
     assert(this.#current !== null, 'what fails is an attempt');
-    this.#release({ reason, message });
+    this.#release({ reason, message }, nowMs, 0);
     if (this.#state === 'streaming') {
       this.#retryUntilMs = Math.max(this.#retryUntilMs, nowMs + this.#options.resumeWithinMs);
     }
@@ -123,21 +128,26 @@ export class RequestPlan {
    * The client has got a piece of the stream. `resumable` says whether another instance of the same
    * make could continue it.
    */
-  streamed(resumable: boolean): void {
+  streamed(resumable: boolean, nowMs: number): void {
     assert(this.#current !== null && this.#state !== 'prefill', 'a decode leg streams');
+    const { instance } = this.#current;
     // Called for every piece; only the first of an instance's changes anything.
-    if (this.#streamedFrom === this.#current) return;
+    if (this.#streamedFrom === instance) return;
+    this.#current.promptDone(nowMs);
     this.#state = 'streaming';
     if (!resumable) this.#continuation = null;
-    else this.#continuation ??= { fingerprint: this.#current.identity?.fingerprint ?? null };
-    this.#tried = [this.#current];
+    else this.#continuation ??= { fingerprint: instance.identity?.fingerprint ?? null };
+    this.#tried = [instance];
     this.#roundCount = 1;
-    this.#streamedFrom = this.#current;
+    this.#streamedFrom = instance;
   }
 
-  /** Answered, given up, or the client is gone. Harmless when repeated. */
-  end(): void {
-    if (this.#current !== null) this.#release(null);
+  /**
+   * Answered, given up, or the client is gone. `outputTokenCount` is what came of the stream since it
+   * began at this instance; 0 when not known. Harmless when repeated.
+   */
+  end(nowMs: number, outputTokenCount: number): void {
+    if (this.#current !== null) this.#release(null, nowMs, outputTokenCount);
     this.#state = 'ended';
   }
 
@@ -145,7 +155,7 @@ export class RequestPlan {
     assert(this.#state !== 'ended' || this.#current === null, 'an ended request holds nothing');
     assert(this.#attemptCount <= attemptCountMax, 'tries are bounded');
     assert(
-      this.#current === null || this.#tried.includes(this.#current),
+      this.#current === null || this.#tried.includes(this.#current.instance),
       'an instance in use counts as tried',
     );
   }
@@ -164,18 +174,22 @@ export class RequestPlan {
     this.#tried = [];
   }
 
-  #attempt(leg: Leg, candidates: readonly PoolInstance[]): Step {
-    const instance = this.#pool.choose(leg, candidates);
-    this.#pool.attemptBegan(instance, this.#options.promptTokenCount);
-    this.#current = instance;
+  #attempt(leg: Leg, candidates: readonly PoolInstance[], nowMs: number): Step {
+    const work = leg === 'decode' && !this.#prefilled ? 'whole' : leg;
+    this.#current = this.#pool.assign(work, candidates, this.#options.request, nowMs);
+    const { instance } = this.#current;
     this.#tried.push(instance);
     this.#attemptCount += 1;
     return { kind: 'attempt', leg, instance };
   }
 
-  #release(failure: { readonly reason: FailureReason; readonly message: string } | null): void {
+  #release(
+    failure: { readonly reason: FailureReason; readonly message: string } | null,
+    nowMs: number,
+    outputTokenCount: number,
+  ): void {
     assert(this.#current !== null, 'what is released is held');
-    this.#pool.attemptEnded(this.#current, this.#options.promptTokenCount, failure);
+    this.#pool.release(this.#current, failure, nowMs, outputTokenCount);
     this.#current = null;
     this.#streamedFrom = null;
   }
