@@ -1,8 +1,6 @@
-import { SeededRandom } from '@tsukimi/base';
 import { describe, expect, it } from 'vitest';
 import { InstancePool, servesModel } from '../src/core/instance-pool.ts';
-import { noFacts } from '../src/core/policies/policy.ts';
-import { roundRobin } from '../src/core/policies/round-robin.ts';
+import { roundRobin } from '../src/core/policies.ts';
 
 const identity = {
   modelIds: ['m'],
@@ -16,7 +14,6 @@ function poolWithOne() {
   const pool = new InstancePool({
     model: 'm',
     policies: { prefill: roundRobin, decode: roundRobin },
-    random: new SeededRandom(1),
     instanceCountMax: 2,
   });
   return { pool, one: pool.add('decode', { host: '::1', port: 1 }) };
@@ -43,8 +40,8 @@ describe('InstancePool', () => {
     pool.identified(one, identity);
     for (const reason of ['status', 'reset', 'timeout', 'connect'] as const) {
       expect(one.state.name).toBe('up');
-      const assignment = pool.assign('decode', [one], noFacts, 0);
-      pool.release(assignment, { reason, message: 'broke' }, 5, 0);
+      pool.attemptBegan(one, 5);
+      pool.attemptEnded(one, 5, { reason, message: 'broke' });
     }
     expect(one).toMatchObject({ state: { name: 'down' }, requestCount: 4, failureCount: 4 });
     pool.checkInvariants();
