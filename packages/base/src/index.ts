@@ -9,6 +9,7 @@ export { Cancelling, type CancelSignal } from './cancelling.ts';
 export { type Clock, every, type Scheduled, SystemClock, sleep, TurnClock } from './clock.ts';
 export { type Deadline, deadline, orAborted } from './deadline.ts';
 export { Fault, type FaultCode, type FaultOptions, faults, type Retry } from './fault.ts';
+export { FollowedFiles, type FollowedFilesOptions } from './followed-files.ts';
 export { HttpService, type HttpServiceOptions } from './http-service.ts';
 export { jsonReason } from './json-reason.ts';
 export { LineLogger, type Logger, type LogValue, silentLogger } from './log.ts';

@@ -42,7 +42,7 @@ export function openAiError(
   };
 }
 
-/** An answer ready to be sent: `headers` holds `Retry-After` where coming back later helps. */
+/** An answer ready to be sent: `headers` holds `Retry-After`, in seconds, where coming back later helps. */
 export interface OpenAiErrorAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -50,18 +50,18 @@ export interface OpenAiErrorAnswer {
 }
 
 /**
- * What the client learns of a failure. A `Fault` tells its message, and `details.param` and
- * `details.code` where it has them; of any other error only that there was one.
+ * What the client learns of a failure. A `Fault` tells its message, and `details.param`,
+ * `details.code` and `details.retryAfterSeconds` where it has them; of any other error only that there was one.
  */
 export function openAiErrorOf(error: unknown): OpenAiErrorAnswer {
   if (!(error instanceof Fault)) {
     return { status: 500, headers: {}, body: openAiError(500, 'an internal error occurred') };
   }
-  const { param, code, status } = error.details;
+  const { param, code, status, retryAfterSeconds } = error.details;
   const statusCode = typeof status === 'number' ? status : error.httpStatus;
   return {
     status: statusCode,
-    headers: error.retry === 'later' ? { 'Retry-After': '1' } : {},
+    headers: error.retry === 'later' ? { 'Retry-After': String(retryAfterSeconds ?? 1) } : {},
     body: openAiError(statusCode, error.message, {
       param: param === undefined ? undefined : String(param),
       code: code === undefined ? undefined : String(code),

@@ -9,10 +9,6 @@ export const deadlines = {
   firstByteMs: 30_000,
   /** Added to `firstByteMs` for each token of the prompt: 1 s for each 100. */
   firstBytePerTokenMs: 10,
-  /** Until decode can find all that prefill left in the store; then it computes the rest. */
-  handoverMs: 2_000,
-  /** A decode leg that nobody waits for, so that its prefill instance lets go of the KVCache. */
-  releaseMs: 10_000,
   /** Between two pieces of a stream; also how long a silent, failing instance is still waited for. */
   gapMs: 10_000,
   /** The whole of an answer that is not streamed. */
@@ -46,8 +42,6 @@ export const limits = {
   /** Body of a call to `/instances/add`. */
   adminBodyByteCountMax: 64 * 2 ** 10,
   instanceCountMax: 1_024,
-  /** Tries after failures, over all requests; see `RetryBudget`. */
-  retries: { retriesPerRequest: 0.2, retriesPerSecond: 10, savedMax: 200 },
   /** Idle connections kept to one instance. */
   idleConnectionCountMax: 256,
 } as const;

@@ -1,8 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Clock, Fault, HttpService, type Scheduled, type Service } from '@tsukimi/base';
 import type { InstanceAdmin } from './admin.ts';
-import type { Admission } from './core/admission.ts';
+import type { ClientGate, Pass } from './client-gate.ts';
+import type { Admission, Waiter } from './core/admission.ts';
 import type { InstancePool } from './core/instance-pool.ts';
+import type { Cors } from './cors.ts';
 import { limits } from './deadlines.ts';
 import { Exchange, type ExchangeContext } from './exchange.ts';
 import { isJson, readBody, sendBytes, sendFault, sendJson } from './http-answers.ts';
@@ -16,6 +18,8 @@ export interface EntranceOptions {
   readonly clock: Clock;
   readonly pool: InstancePool;
   readonly admission: Admission;
+  readonly gate: ClientGate;
+  readonly cors: Cors;
   readonly admin: InstanceAdmin;
   readonly metrics: ProxyMetrics;
   readonly exchange: ExchangeContext;
@@ -43,7 +47,7 @@ export class Entrance implements Service {
     this.#routes = {
       '/v1/completions': { POST: complete },
       '/v1/chat/completions': { POST: complete },
-      '/v1/models': { GET: (_, response) => this.#models(response) },
+      '/v1/models': { GET: (request, response) => this.#models(request, response) },
       '/instances/add': { POST: (request, response) => options.admin.add(request, response) },
       '/status': { GET: (_, response) => sendJson(response, 200, this.#status()) },
       '/health': { GET: (_, response) => sendJson(response, 200, { status: 'ok' }) },
@@ -86,6 +90,18 @@ export class Entrance implements Service {
       sendFault(response, new Fault('NOT_FOUND', `there is nothing at ${path.slice(0, 200)}`));
       return;
     }
+    const { origin } = request.headers;
+    if (origin !== undefined) {
+      const headers = this.#options.cors.headersFor(origin);
+      for (const [name, value] of Object.entries(headers ?? {})) response.setHeader(name, value);
+      if (headers !== null && request.method === 'OPTIONS') {
+        request.resume();
+        const asked = request.headers['access-control-request-headers'];
+        response.writeHead(204, this.#options.cors.preflightHeaders(Object.keys(methods), asked));
+        response.end();
+        return;
+      }
+    }
     const method = request.method === 'HEAD' ? 'GET' : (request.method ?? '');
     const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
     if (handler === undefined) {
@@ -107,13 +123,23 @@ export class Entrance implements Service {
     let heldByteCount = 0;
     let exchange: Exchange | null = null;
     let calledOff: (() => void) | null = null;
+    let pass: Pass | null = null;
     response.once('close', () => {
+      pass?.leave();
       this.#heldByteCount -= heldByteCount;
       calledOff?.();
       exchange?.cancel();
       const status = response.writableFinished ? response.statusCode : 499;
       this.#options.metrics.count('requests_total', `endpoint="${path}",status="${status}"`);
     });
+    try {
+      pass = this.#options.gate.enter(request.headers);
+    } catch (error) {
+      request.resume();
+      sendFault(response, error, ownHeaders);
+      return;
+    }
+    const { client, headers: limitHeaders } = pass;
     if (!isJson(request)) {
       request.resume();
       const detail = "Unsupported Media Type: Only 'application/json' is allowed";
@@ -136,9 +162,9 @@ export class Entrance implements Service {
           sendFault(response, error, ownHeaders);
           return;
         }
-        calledOff = this.#whenAdmitted(response, () => {
+        calledOff = this.#whenAdmitted(client, response, () => {
           const { exchange: context, admission } = this.#options;
-          const asked = { path, requestId, body, members };
+          const asked = { path, requestId, body, members, answerHeaders: limitHeaders };
           exchange = new Exchange(context, request, response, asked, () => admission.leave());
           exchange.begin();
         });
@@ -147,15 +173,21 @@ export class Entrance implements Service {
   }
 
   /** Begins at once, or when its turn comes, or answers 503. The result calls the waiting off. */
-  #whenAdmitted(response: ServerResponse, begin: () => void): () => void {
+  #whenAdmitted(client: string, response: ServerResponse, begin: () => void): () => void {
     const { admission, clock, exchange } = this.#options;
     let expiry: Scheduled | null = null;
     const refuse = (reason: string) => sendFault(response, new Fault('OVERLOADED', reason));
-    const beginNow = () => {
-      expiry?.cancel();
-      begin();
+    const waiter: Waiter = {
+      begin: () => {
+        expiry?.cancel();
+        begin();
+      },
+      pushOut: () => {
+        expiry?.cancel();
+        refuse('too many requests of this client wait already; try again shortly');
+      },
     };
-    switch (admission.enter(beginNow)) {
+    switch (admission.enter(client, waiter)) {
       case 'began':
         return () => {};
       case 'full':
@@ -163,12 +195,12 @@ export class Entrance implements Service {
         return () => {};
       case 'queued':
         expiry = clock.schedule(exchange.deadlines.queueMs, () => {
-          admission.withdraw(beginNow);
+          admission.withdraw(client, waiter);
           refuse(`the request waited ${exchange.deadlines.queueMs} ms for its turn`);
         });
         return () => {
           expiry?.cancel();
-          admission.withdraw(beginNow);
+          admission.withdraw(client, waiter);
         };
     }
   }
@@ -181,8 +213,14 @@ export class Entrance implements Service {
     return `${this.#options.requestIdPrefix}-${this.#requestCount}`;
   }
 
-  #models(response: ServerResponse): void {
-    const { pool } = this.#options;
+  #models(request: IncomingMessage, response: ServerResponse): void {
+    const { pool, gate } = this.#options;
+    try {
+      gate.check(request.headers);
+    } catch (error) {
+      sendFault(response, error);
+      return;
+    }
     const byId = new Map<string, unknown>();
     for (const { identity } of [...pool.up('decode'), ...pool.up('prefill')]) {
       identity?.modelIds.forEach((id, at) => {

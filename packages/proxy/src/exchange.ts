@@ -1,22 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Clock, Fault, type Logger, type Random, type Scheduled } from '@tsukimi/base';
 import { encodeSse, openAiError } from '@tsukimi/openai-api';
-import { type AttemptListener, AttemptRun } from './attempt-run.ts';
-import type { AttemptPair, Failure, Outcome } from './core/attempt.ts';
-import type { InstancePool, PoolInstance } from './core/instance-pool.ts';
-import { type GiveUpReason, RequestPlan } from './core/request-plan.ts';
-import type { RetryBudget } from './core/retry-budget.ts';
-import type { Deadlines } from './deadlines.ts';
-import { limits } from './deadlines.ts';
-import { FrameRelay, type Relayed } from './frame-relay.ts';
+import { Attempt, contentTypeOf, type WholeAnswer, whole } from './attempt.ts';
+import { AttemptWatch } from './attempt-watch.ts';
+import type { FailureReason, InstancePool, PoolInstance } from './core/instance-pool.ts';
+import { type Leg, RequestPlan, type Step } from './core/request-plan.ts';
+import { type Deadlines, limits } from './deadlines.ts';
+import { FrameRelay } from './frame-relay.ts';
 import { type Headers, sendBytes, sendFault } from './http-answers.ts';
 import type { JsonMembers } from './json-members.ts';
-import type { LegCall } from './leg-call.ts';
 import type { ProxyMetrics } from './metrics.ts';
 import { type Handover, type LegSource, Pair } from './protocols/protocol.ts';
 import { protocolOf } from './protocols/protocols.ts';
-import { traitsOf } from './request-traits.ts';
-import type { Upstream } from './upstream.ts';
+import { requestFacts } from './request-facts.ts';
+import { type RequestTraits, traitsOf } from './request-traits.ts';
+import type { Upstream, UpstreamHeaders } from './upstream.ts';
 
 export interface ExchangeContext {
   readonly clock: Clock;
@@ -26,11 +24,10 @@ export interface ExchangeContext {
   readonly upstream: Upstream;
   readonly metrics: ProxyMetrics;
   readonly deadlines: Deadlines;
-  readonly retryBudget: RetryBudget;
-  /** A second try begins elsewhere when nothing came for this long; 0: never. */
-  readonly hedgeMs: number;
-  /** `Bearer …` towards instances when the client sent nothing of its own; null for none. */
+  /** `Bearer …` towards instances when the client sent nothing of its own for them; null for none. */
   readonly authorization: string | null;
+  /** The clients' `Authorization` is for the proxy, and no instance sees it. */
+  readonly keepsAuthorization: () => boolean;
 }
 
 export interface ExchangeRequest {
@@ -38,39 +35,36 @@ export interface ExchangeRequest {
   readonly requestId: string;
   readonly body: Buffer;
   readonly members: JsonMembers;
+  /** Beside those of the answer itself. */
+  readonly answerHeaders: Headers;
 }
 
-const forwardedHeaders = ['authorization', 'traceparent', 'tracestate'] as const;
-const noTokenIds: readonly number[] = [];
+/** After the end of a stream was seen, the connection may take this long to become free for others. */
+const lingerMs = 1_000;
+const forwardedHeaders = ['traceparent', 'tracestate'] as const;
 
 /**
- * One request of a client, from its body to the last byte of its answer: makes the tries that the plan
- * says, and one answer or one stream of what comes of them. Faults of instances end here.
+ * One request of a client, from its body to the last byte of its answer: does what the plan says and
+ * tells it what came of it. Faults of instances end here; the client sees one answer or one stream.
  */
-export class Exchange implements AttemptListener {
+export class Exchange {
   readonly #context: ExchangeContext;
   readonly #response: ServerResponse;
-  readonly #requestId: string;
-  readonly #source: LegSource;
+  readonly #request: ExchangeRequest;
+  readonly #traits: RequestTraits;
   readonly #plan: RequestPlan;
   readonly #relay: FrameRelay;
+  readonly #headers: readonly string[];
   readonly #firstByteMs: number;
   readonly #onOver: () => void;
-  /** Tries in progress: one, two while hedging, and those that only let go of what they hold. */
-  readonly #runs: AttemptRun[] = [];
-  /** Whose stream the client gets. */
-  #streaming: AttemptRun | null = null;
+  #attempt: Attempt | null = null;
   #waiting: Scheduled | null = null;
-  #hedging: Scheduled | null = null;
-  /** Who answered the prefill leg well, and what can be used of it by any decode instance. */
+  /** Who answered the prefill leg well. */
   #prefill: PoolInstance | null = null;
   #handover: Handover | null = null;
   /** The last answer of an instance that says it failed: better than words of our own. */
-  #failedAnswer: LegCall | null = null;
-  #lastFailure: Failure | null = null;
-  #lastFailedAddress = '';
-  /** The client has its answer, or is gone. */
-  #settled = false;
+  #failedAnswer: WholeAnswer | null = null;
+  #lastFailure: { readonly reason: FailureReason; readonly message: string } | null = null;
   #over = false;
 
   /** `onOver` is called once, when nothing more will be done for this request. */
@@ -83,87 +77,40 @@ export class Exchange implements AttemptListener {
   ) {
     this.#context = context;
     this.#response = response;
-    this.#requestId = request.requestId;
+    this.#request = request;
     this.#onOver = onOver;
-    const traits = traitsOf(request.members);
-    this.#source = {
-      path: request.path,
-      body: request.body,
-      members: request.members,
-      traits,
-      headers: upstreamHeaders(incoming, request.requestId, context.authorization),
-      outputTokenIds: noTokenIds,
-    };
+    this.#traits = traitsOf(request.members);
+    this.#headers = this.#upstreamHeaders(incoming);
     const { deadlines, clock } = context;
     this.#firstByteMs =
-      deadlines.firstByteMs + deadlines.firstBytePerTokenMs * traits.promptTokenCount;
-    this.#plan = new RequestPlan(context.pool, context.retryBudget, {
+      deadlines.firstByteMs + deadlines.firstBytePerTokenMs * this.#traits.promptTokenCount;
+    this.#plan = new RequestPlan(context.pool, {
+      request: requestFacts(request.members, this.#traits),
       retryUntilMs: clock.monotonicMs() + this.#firstByteMs,
       resumeWithinMs: deadlines.gapMs,
       nobodyUpWaitMs: deadlines.nobodyUpMs,
     });
     this.#relay = new FrameRelay({
-      stripsTokenIds: !traits.wantsTokenIds,
+      stripsTokenIds: !this.#traits.wantsTokenIds,
       frameByteCountMax: limits.frameByteCountMax,
     });
   }
 
   begin(): void {
-    this.#context.retryBudget.requestBegan();
     this.#step();
   }
 
   /** The client is gone, or waited for too long: whatever runs for it is called off. */
   cancel(): void {
-    this.#settle();
-  }
-
-  onHandover(run: AttemptRun, tookMs: number): void {
-    this.#context.metrics.observeMs('prefill', tookMs);
-    if (!run.attempt.keepsHandover) return;
-    this.#prefill = run.attempt.prefill;
-    this.#handover = run.handover;
-    this.#plan.handedOver();
-  }
-
-  onStream(run: AttemptRun, bytes: Buffer): void {
-    if (this.#streaming !== run) this.#beginStream(run);
-    let relayed: Relayed;
-    try {
-      relayed = this.#relay.push(bytes);
-    } catch (error) {
-      if (!(error instanceof Fault)) throw error;
-      run.streamBroke(error.code === 'MALFORMED' ? 'malformed' : 'status', error.message);
-      return;
-    }
-    if (relayed.bytes !== null) this.#writeFrames(run, relayed.bytes);
-    if (!relayed.ended) return;
-    this.#response.end();
-    run.streamEnded();
-  }
-
-  onClientStalled(): void {
-    this.#response.destroy();
-  }
-
-  onOver(run: AttemptRun, outcome: Outcome): void {
-    this.#runs.splice(this.#runs.indexOf(run), 1);
-    if (run.attempt.stranded) this.#context.metrics.count('kv_stranded_total');
-    if (outcome === 'failed') this.#failed(run);
-    else if (outcome !== 'left' && !this.#settled) {
-      if (this.#streaming !== run && run.answer !== null) this.#sendWhole(run.answer);
-      this.#observeDecode(run, 'decode');
-      this.#settle();
-    }
-    this.#endIfIdle();
+    this.#finish();
   }
 
   #step(): void {
-    if (this.#settled) return;
+    if (this.#over) return;
     const step = this.#plan.next(this.#context.clock.monotonicMs());
     switch (step.kind) {
       case 'attempt':
-        this.#launch(step);
+        this.#send(step.leg, step.instance);
         break;
       case 'wait':
         this.#waiting = this.#context.clock.schedule(step.delayMs, () => this.#step());
@@ -174,106 +121,208 @@ export class Exchange implements AttemptListener {
     }
   }
 
-  #launch(legs: AttemptPair): void {
-    const { metrics, logger, random, clock, hedgeMs } = this.#context;
-    const continues = this.#plan.streaming;
-    if (continues) {
-      metrics.count('resumed_streams_total');
-      logger.warn('proxy.stream_resumed', {
-        request: this.#requestId,
-        instance: legs.decode.address,
+  #send(leg: Leg, instance: PoolInstance): void {
+    const { clock, deadlines, random } = this.#context;
+    const ours = instance.identity?.ours === true;
+    const streams = leg === 'decode' && this.#traits.streams;
+    if (leg === 'decode' && this.#relay.begun) {
+      this.#context.metrics.count('resumed_streams_total');
+      this.#context.logger.warn('proxy.stream_resumed', {
+        request: this.#request.requestId,
+        instance: instance.address,
         tokens: this.#relay.tokenIds.length,
       });
     }
-    const pair = new Pair(legs.prefill ?? this.#prefill, legs.decode, random);
-    const run = new AttemptRun(
-      this.#context,
+    this.#relay.restart(streams && ours && this.#traits.resumable);
+    const attempt = new Attempt(leg, instance, clock.monotonicMs());
+    this.#attempt = attempt;
+    attempt.watch = new AttemptWatch({
+      clock,
+      deadlines,
+      instance,
+      answerWithinMs: leg === 'prefill' || streams ? this.#firstByteMs : deadlines.answerMs,
+      onExpired: (message) => this.#failed(attempt, 'timeout', message),
+      onClientStalled: () => this.#response.destroy(),
+    });
+    const pair =
+      leg === 'prefill'
+        ? new Pair(instance, null, random)
+        : new Pair(this.#prefill, instance, random);
+    const protocol = protocolOf(pair);
+    const { path, headers, body } =
+      leg === 'prefill'
+        ? protocol.prefillLeg(this.#source(), pair)
+        : protocol.decodeLeg(this.#source(), pair, this.#handover);
+    const call = this.#context.upstream.send(
+      instance,
+      { method: 'POST', path, headers, body },
       {
-        pair,
-        legs,
-        protocol: protocolOf(pair),
-        source: continues
-          ? { ...this.#source, outputTokenIds: this.#relay.tokenIds }
-          : this.#source,
-        handover: legs.prefill === null ? this.#handover : null,
-        firstByteMs: this.#firstByteMs,
-        continuesStream: continues,
+        onHead: (status, headers) => this.#onHead(attempt, status, headers),
+        onData: (bytes) => this.#onData(attempt, bytes),
+        onEnd: () => this.#onEnd(attempt),
+        onFailure: (reason, message) => {
+          attempt.linger?.cancel();
+          this.#failed(attempt, reason, message);
+        },
       },
-      this,
     );
-    this.#runs.push(run);
-    if (hedgeMs > 0 && this.#hedging === null && !continues) {
-      this.#hedging = clock.schedule(hedgeMs, () => this.#hedge());
+    attempt.call = call;
+    // A call that failed within `send` has been dealt with already.
+    if (this.#attempt !== attempt) call.abort();
+  }
+
+  #source(): LegSource {
+    const { path, body, members } = this.#request;
+    const { tokenIds } = this.#relay;
+    return {
+      path,
+      body,
+      members,
+      traits: this.#traits,
+      headers: this.#headers,
+      outputTokenIds: tokenIds,
+    };
+  }
+
+  #onHead(attempt: Attempt, status: number, headers: UpstreamHeaders): void {
+    if (this.#attempt !== attempt) return;
+    this.#context.pool.showedLife(attempt.instance);
+    const contentType = String(headers['content-type'] ?? '');
+    attempt.streams =
+      attempt.leg === 'decode' && status === 200 && contentType.startsWith('text/event-stream');
+    if (this.#plan.streaming && !attempt.streams) {
+      this.#failed(attempt, 'status', `refused to continue the stream with status ${status}`);
+      return;
     }
-    run.begin();
+    attempt.answer = { status, headers, pieces: [], byteCount: 0 };
   }
 
-  /** The answer is late: somebody else may be faster. Once for each request. */
-  #hedge(): void {
-    const [running] = this.#runs;
-    if (this.#settled || this.#streaming !== null || running === undefined) return;
-    const legs = this.#plan.hedge(running.attempt, this.#context.clock.monotonicMs());
-    if (legs === null) return;
-    this.#context.metrics.count('hedges_total');
-    this.#launch(legs);
+  #onData(attempt: Attempt, bytes: Buffer): void {
+    if (this.#attempt !== attempt || attempt.answer === null) return;
+    if (attempt.streams) {
+      this.#relayBytes(attempt, bytes);
+      return;
+    }
+    attempt.answer.pieces.push(bytes);
+    attempt.answer.byteCount += bytes.length;
+    if (attempt.answer.byteCount > limits.answerByteCountMax) {
+      const message = `answered with more than ${limits.answerByteCountMax} bytes`;
+      this.#failed(attempt, 'malformed', message);
+    }
   }
 
-  /** The first bytes of a stream decide between tries; the others are let go. */
-  #beginStream(run: AttemptRun): void {
-    this.#streaming = run;
-    const { identity } = run.attempt.decode;
-    this.#relay.restart(identity?.ours === true && this.#source.traits.resumable);
-    for (const other of [...this.#runs]) if (other !== run) other.attempt.leave();
+  #relayBytes(attempt: Attempt, bytes: Buffer): void {
+    let relayed: ReturnType<FrameRelay['push']>;
+    try {
+      relayed = this.#relay.push(bytes);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      this.#failed(attempt, error.code === 'MALFORMED' ? 'malformed' : 'status', error.message);
+      return;
+    }
+    attempt.watch?.sawBytes();
+    if (relayed.bytes !== null) this.#writeFrames(attempt, relayed.bytes);
+    if (relayed.ended) {
+      this.#response.end();
+      // The last chunk of the connection follows at once; cutting it would waste the connection.
+      const { call } = attempt;
+      attempt.linger = this.#context.clock.schedule(lingerMs, () => call?.abort());
+      this.#succeeded(attempt);
+    }
   }
 
-  #writeFrames(run: AttemptRun, frames: Buffer | string): void {
-    const response = this.#response;
-    if (!response.headersSent) {
-      this.#observeDecode(run, 'decode_first_byte');
-      response.writeHead(200, {
-        'content-type': run.decodeLeg?.contentType ?? '',
+  #writeFrames(attempt: Attempt, frames: Buffer | string): void {
+    if (!this.#response.headersSent) {
+      const { clock, metrics } = this.#context;
+      metrics.observeMs('decode_first_byte', clock.monotonicMs() - attempt.startMs);
+      this.#response.writeHead(200, {
+        'content-type': contentTypeOf(attempt.answer, 'text/event-stream; charset=utf-8'),
         'cache-control': 'no-cache',
-        'x-request-id': this.#requestId,
+        ...this.#ownHeaders(),
       });
     }
-    const { decode } = run.attempt;
-    const resumable = this.#source.traits.resumable && decode.identity?.ours === true;
-    this.#plan.streamed(decode, resumable ? 'same-weights' : 'nobody');
+    this.#plan.streamed(
+      this.#traits.resumable && attempt.instance.identity?.ours === true,
+      this.#context.clock.monotonicMs(),
+    );
     const flows =
-      typeof frames === 'string' ? response.write(frames, 'latin1') : response.write(frames);
+      typeof frames === 'string'
+        ? this.#response.write(frames, 'latin1')
+        : this.#response.write(frames);
     if (flows) return;
-    run.pause();
-    response.once('drain', () => run.resume());
+    attempt.call?.pause();
+    attempt.watch?.pause();
+    this.#response.once('drain', () => {
+      attempt.watch?.resume();
+      attempt.call?.resume();
+    });
   }
 
-  #failed(run: AttemptRun): void {
-    const { failure, prefill, decode } = run.attempt;
-    if (failure === null) return;
+  #onEnd(attempt: Attempt): void {
+    attempt.linger?.cancel();
+    if (this.#attempt !== attempt || attempt.answer === null) return;
+    const { status } = attempt.answer;
+    if (attempt.streams) {
+      this.#failed(attempt, 'reset', 'ended the stream before its end');
+    } else if (status >= 500) {
+      this.#failedAnswer = attempt.answer;
+      this.#failed(attempt, 'status', `answered with status ${status}`);
+    } else if (attempt.leg === 'prefill' && status < 300) {
+      this.#prefillDone(attempt, attempt.answer);
+    } else {
+      // The answer, or an instance's word that the request itself is wrong, which others would repeat.
+      this.#sendWhole(attempt.answer);
+      this.#succeeded(attempt);
+    }
+  }
+
+  #prefillDone(attempt: Attempt, answer: WholeAnswer): void {
+    const { clock, metrics, random } = this.#context;
+    const nowMs = clock.monotonicMs();
+    metrics.observeMs('prefill', nowMs - attempt.startMs);
+    const pair = new Pair(attempt.instance, null, random);
+    this.#handover = protocolOf(pair).handoverOf(whole(answer), pair);
+    this.#prefill = attempt.instance;
+    attempt.watch?.cancel();
+    this.#attempt = null;
+    this.#plan.prefillDone(nowMs);
+    this.#step();
+  }
+
+  #failed(attempt: Attempt, reason: FailureReason, message: string): void {
+    if (this.#attempt !== attempt) return;
     const { clock, metrics, logger } = this.#context;
-    const { leg, reason, message } = failure;
-    const instance = leg === 'prefill' ? prefill : decode;
-    this.#lastFailure = failure;
-    this.#lastFailedAddress = instance?.address ?? '';
-    if (run.answer !== null) this.#failedAnswer = run.answer;
-    if (this.#streaming === run) this.#streaming = null;
-    metrics.count('retries_total', `leg="${leg}",reason="${reason}"`);
+    this.#attempt = null;
+    attempt.stop();
+    this.#lastFailure = { reason, message: `${attempt.instance.address} ${message}` };
+    metrics.count('retries_total', `leg="${attempt.leg}",reason="${reason}"`);
     logger.warn('proxy.attempt_failed', {
-      request: this.#requestId,
-      leg,
-      instance: this.#lastFailedAddress,
+      request: this.#request.requestId,
+      leg: attempt.leg,
+      instance: attempt.instance.address,
       reason,
       message,
     });
-    this.#plan.ended(run.attempt, clock.monotonicMs());
-    if (!this.#runs.some(({ attempt }) => attempt.stage !== 'releasing')) this.#step();
+    this.#plan.failed(reason, message, clock.monotonicMs());
+    this.#step();
   }
 
-  #giveUp(why: GiveUpReason): void {
+  #succeeded(attempt: Attempt): void {
+    const { clock, metrics } = this.#context;
+    metrics.observeMs('decode', clock.monotonicMs() - attempt.startMs);
+    attempt.watch?.cancel();
+    this.#attempt = null;
+    this.#finish();
+  }
+
+  #giveUp(why: Extract<Step, { kind: 'give-up' }>['why']): void {
     const { metrics, logger } = this.#context;
-    const failure = this.#lastFailure;
-    const message = failure === null ? undefined : `${this.#lastFailedAddress} ${failure.message}`;
-    const detail = message === undefined ? '' : `; last, ${message}`;
-    logger.error('proxy.gave_up', { request: this.#requestId, why, failure: message });
+    const detail = this.#lastFailure === null ? '' : `; last, ${this.#lastFailure.message}`;
+    logger.error('proxy.gave_up', {
+      request: this.#request.requestId,
+      why,
+      failure: this.#lastFailure?.message,
+    });
     if (this.#response.headersSent) {
       metrics.count('stream_failures_total');
       const error = openAiError(502, `the stream broke and could not be continued${detail}`, {
@@ -281,24 +330,24 @@ export class Exchange implements AttemptListener {
       });
       this.#response.end(encodeSse(error));
     } else if (why === 'none-up') {
-      const text = `no instance that serves "${this.#context.pool.model}" is up${detail}`;
-      this.#sendFault(new Fault('OVERLOADED', text));
-    } else if (failure?.reason === 'status' && this.#failedAnswer !== null) {
+      const message = `no instance that serves "${this.#context.pool.model}" is up${detail}`;
+      this.#sendFault(new Fault('OVERLOADED', message));
+    } else if (this.#lastFailure?.reason === 'status' && this.#failedAnswer !== null) {
       this.#sendWhole(this.#failedAnswer);
     } else {
-      const code = failure?.reason === 'timeout' ? 'DEADLINE_PASSED' : 'PEER_UNREACHABLE';
+      const code = this.#lastFailure?.reason === 'timeout' ? 'DEADLINE_PASSED' : 'PEER_UNREACHABLE';
       this.#sendFault(new Fault(code, `every instance that was tried failed${detail}`));
     }
-    this.#settle();
+    this.#finish();
   }
 
-  #sendWhole(answer: LegCall): void {
+  #sendWhole(answer: WholeAnswer): void {
     const retryAfter = answer.headers['retry-after'];
     sendBytes(
       this.#response,
       answer.status,
-      answer.contentType === '' ? 'application/json' : answer.contentType,
-      answer.body,
+      contentTypeOf(answer, 'application/json'),
+      whole(answer),
       {
         ...this.#ownHeaders(),
         ...(typeof retryAfter === 'string' ? { 'retry-after': retryAfter } : {}),
@@ -311,48 +360,33 @@ export class Exchange implements AttemptListener {
   }
 
   #ownHeaders(): Headers {
-    return { 'x-request-id': this.#requestId };
+    return { 'x-request-id': this.#request.requestId, ...this.#request.answerHeaders };
   }
 
-  #observeDecode({ decodeLeg }: AttemptRun, stage: 'decode' | 'decode_first_byte'): void {
-    if (decodeLeg === null) return;
-    const { clock, metrics } = this.#context;
-    metrics.observeMs(stage, clock.monotonicMs() - decodeLeg.startMs);
-  }
-
-  /** Nothing more goes to the client. What still runs lets go as its protocol asks. */
-  #settle(): void {
-    if (this.#settled) return;
-    this.#settled = true;
-    this.#waiting?.cancel();
-    this.#hedging?.cancel();
-    for (const run of [...this.#runs]) run.attempt.leave();
-    this.#endIfIdle();
-  }
-
-  #endIfIdle(): void {
-    if (!this.#settled || this.#over || this.#runs.length > 0) return;
+  #finish(): void {
+    if (this.#over) return;
     this.#over = true;
+    this.#waiting?.cancel();
+    this.#attempt?.stop();
+    this.#attempt = null;
     if (this.#plan.skipReason !== null) {
       const reason = this.#plan.skipReason.replaceAll('-', '_');
       this.#context.metrics.count('prefill_skipped_total', `reason="${reason}"`);
     }
+    this.#plan.end(this.#context.clock.monotonicMs(), this.#relay.tokenIds.length);
     this.#onOver();
   }
-}
 
-function upstreamHeaders(
-  incoming: IncomingMessage,
-  requestId: string,
-  authorization: string | null,
-): readonly string[] {
-  const headers = ['content-type', 'application/json', 'x-request-id', requestId];
-  for (const name of forwardedHeaders) {
-    const value = incoming.headers[name];
-    if (typeof value === 'string') headers.push(name, value);
+  #upstreamHeaders(incoming: IncomingMessage): readonly string[] {
+    const headers = ['content-type', 'application/json', 'x-request-id', this.#request.requestId];
+    for (const name of forwardedHeaders) {
+      const value = incoming.headers[name];
+      if (typeof value === 'string') headers.push(name, value);
+    }
+    const { authorization, keepsAuthorization } = this.#context;
+    const forInstances = keepsAuthorization() ? undefined : incoming.headers.authorization;
+    const credential = forInstances ?? authorization;
+    if (credential !== null) headers.push('authorization', credential);
+    return headers;
   }
-  if (authorization !== null && incoming.headers.authorization === undefined) {
-    headers.push('authorization', authorization);
-  }
-  return headers;
 }

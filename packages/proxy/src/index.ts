@@ -2,6 +2,8 @@
  * The prefill/decode proxy: `createProxy` gives the services of one process, `proxyOptions` its
  * command line. The core (pool, policies, plan of a request) is pure and runs in a simulator too.
  */
+
+export { Assignment } from './core/instance-load.ts';
 export {
   type FailureReason,
   type Identity,
@@ -11,15 +13,15 @@ export {
   type InstanceState,
   type PoolInstance,
 } from './core/instance-pool.ts';
-export {
-  type Candidate,
-  leastLoad,
-  type Policy,
-  type PolicyName,
-  policies,
-  roundRobin,
-  type Snapshot,
-} from './core/policies.ts';
-
+export { defaultPolicyName, type PolicyName, policies } from './core/policies/by-name.ts';
+export type {
+  Candidate,
+  Choice,
+  Policy,
+  RequestFacts,
+  Snapshot,
+  Work,
+} from './core/policies/policy.ts';
+export { RequestPlan, type RequestPlanOptions, type Step } from './core/request-plan.ts';
 export { type ProxyOptions, proxyOptions } from './options.ts';
 export { assembleProxy, createProxy, type Proxy, type ProxyParts } from './proxy.ts';

@@ -1,6 +1,6 @@
 import { type Address, type Options, type OptionValues, optionTypes } from '@tsukimi/base';
 import { z } from 'zod';
-import { type PolicyName, policies } from './core/policies.ts';
+import { defaultPolicyName, type PolicyName, policies } from './core/policies/by-name.ts';
 import { type Deadlines, deadlines } from './deadlines.ts';
 import { parseInstanceAddress } from './instance-address.ts';
 
@@ -23,7 +23,34 @@ const addresses = (flag: string) =>
       return parsed;
     });
 
+const texts = z
+  .union([z.string(), z.array(z.string())])
+  .default([])
+  .transform((given) => (typeof given === 'string' ? [given] : given));
+
+/** As origins come in a browser's header; vLLM's way, one JSON array, is understood too. */
+const origins = texts.transform((given, context) =>
+  given
+    .flatMap((text) => (text.startsWith('[') ? originsIn(text) : text.split(',')))
+    .map((origin) => {
+      if (origin !== '*' && !/^[a-z][a-z0-9+.-]*:\/\/[^/\s]+$/i.test(origin)) {
+        context.addIssue(`${origin}: not an origin; give it as https://app.example or *`);
+      }
+      return origin.toLowerCase();
+    }),
+);
+
+function originsIn(json: string): string[] {
+  try {
+    return z.array(z.string()).parse(JSON.parse(json));
+  } catch {
+    return [json];
+  }
+}
+
 const milliseconds = (name: keyof Deadlines) => optionTypes.milliseconds.default(deadlines[name]);
+
+const policyName = z.enum(Object.keys(policies) as [PolicyName, ...PolicyName[]]);
 
 export const proxyOptions = {
   model: {
@@ -46,8 +73,16 @@ export const proxyOptions = {
   port: { schema: optionTypes.port.default(8_000), doc: 'Port of the OpenAI API.' },
   host: { schema: z.string().min(1).default('0.0.0.0'), doc: 'Address to listen on.' },
   scheduling: {
-    schema: z.enum(Object.keys(policies) as [PolicyName, ...PolicyName[]]).default('round_robin'),
-    doc: 'How instances are chosen: round_robin takes turns, least_load takes the least busy.',
+    schema: policyName.default(defaultPolicyName),
+    doc: `How instances are chosen: ${Object.keys(policies).join(', ')}.`,
+  },
+  prefillScheduling: {
+    schema: policyName.optional(),
+    doc: 'How prefill instances are chosen; as --scheduling says unless given.',
+  },
+  decodeScheduling: {
+    schema: policyName.optional(),
+    doc: 'How decode instances are chosen; as --scheduling says unless given.',
   },
   adminApiKey: {
     schema: z.string().min(1).optional(),
@@ -58,6 +93,20 @@ export const proxyOptions = {
     schema: z.string().min(1).optional(),
     doc: 'Bearer token towards instances when the client sent none. Better by OPENAI_API_KEY.',
     env: 'OPENAI_API_KEY',
+  },
+  apiKey: {
+    schema: texts,
+    doc: 'Keys, one of which clients must send. Better hashed, by --api-keys-file.',
+    kind: 'list',
+  },
+  apiKeysFile: {
+    schema: z.string().min(1).optional(),
+    doc: 'YAML or JSON file of clients: names, SHA-256 of their keys, limits. Read again when it changes.',
+  },
+  allowedOrigins: {
+    schema: origins,
+    doc: 'Origins of browser pages that may use the API (CORS), or * for all.',
+    kind: 'list',
   },
   inFlightMax: {
     schema: optionTypes.count.default(2_048),
@@ -78,10 +127,6 @@ export const proxyOptions = {
   gapMs: {
     schema: milliseconds('gapMs'),
     doc: 'Milliseconds between two tokens of a stream before another instance continues it.',
-  },
-  hedgeMs: {
-    schema: optionTypes.milliseconds.default(0),
-    doc: 'Milliseconds without an answer until a second instance is tried beside; 0 never does that.',
   },
   probeMs: { schema: milliseconds('probeMs'), doc: 'Milliseconds that a health probe may take.' },
   shutdownTimeout: {

@@ -1,9 +1,18 @@
-import { type Clock, Fault, type Logger, type Random, type Service } from '@tsukimi/base';
+import {
+  type Clock,
+  Fault,
+  FollowedFiles,
+  type Logger,
+  type Random,
+  type Service,
+} from '@tsukimi/base';
 import { InstanceAdmin } from './admin.ts';
+import { ClientGate } from './client-gate.ts';
 import { Admission } from './core/admission.ts';
+import { ClientKeys, clientKeysIn, plainKey } from './core/client-keys.ts';
 import { InstancePool, type InstanceState, type PoolInstance } from './core/instance-pool.ts';
-import { policies } from './core/policies.ts';
-import { RetryBudget } from './core/retry-budget.ts';
+import { policies } from './core/policies/by-name.ts';
+import { Cors } from './cors.ts';
 import { deadlines as defaults, limits } from './deadlines.ts';
 import { Entrance } from './entrance.ts';
 import { InstanceWatch } from './instance-watch.ts';
@@ -35,10 +44,13 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
   const { clock, random, logger } = parts;
   const { connectMs, firstByteMs, gapMs, probeMs } = options;
   const deadlines = { ...defaults, connectMs, firstByteMs, gapMs, probeMs };
-  const policy = policies[options.scheduling];
   const pool = new InstancePool({
     model: options.model,
-    policies: { prefill: policy, decode: policy },
+    policies: {
+      prefill: policies[options.prefillScheduling ?? options.scheduling],
+      decode: policies[options.decodeScheduling ?? options.scheduling],
+    },
+    random,
     instanceCountMax: limits.instanceCountMax,
     onChange: (instance, before) => logChange(logger, instance, before),
   });
@@ -57,6 +69,8 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     activeCountMax: options.inFlightMax,
     queueLengthMax: options.queueMax,
   });
+  const { keys, followed } = clientKeys(options, parts);
+  const gate = new ClientGate({ keys, clock });
   const entrance = new Entrance({
     host: options.host,
     port: options.port,
@@ -64,16 +78,42 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     clock,
     pool,
     admission,
+    gate,
+    cors: new Cors({ allowedOrigins: options.allowedOrigins }),
     admin: new InstanceAdmin({ pool, watch, adminApiKey: options.adminApiKey ?? null }),
     metrics,
     exchange: {
-      ...{ clock, random, logger, pool, upstream, metrics, deadlines, authorization },
-      retryBudget: new RetryBudget(limits.retries, clock.monotonicMs()),
-      hedgeMs: options.hedgeMs,
+      clock,
+      random,
+      logger,
+      pool,
+      upstream,
+      metrics,
+      deadlines,
+      authorization,
+      keepsAuthorization: () => gate.keepsAuthorization,
     },
     requestIdPrefix: [0, 1, 2].map(() => random.uint32().toString(16).padStart(8, '0')).join(''),
   });
-  return { services: [watch, entrance], entrance, pool, admission };
+  return { services: [...followed, watch, entrance], entrance, pool, admission };
+}
+
+/** Those of `--api-key` never change; the file's follow the file. */
+function clientKeys(
+  { apiKey, apiKeysFile }: ProxyOptions,
+  { clock, logger }: ProxyParts,
+): { readonly keys: ClientKeys; readonly followed: readonly Service[] } {
+  const plain = apiKey.map((key, at) => plainKey(key, `--api-key ${at + 1}`));
+  const keys = new ClientKeys(plain, plain.length > 0 || apiKeysFile !== undefined);
+  if (apiKeysFile === undefined) return { keys, followed: [] };
+  const followed = new FollowedFiles({
+    name: 'api keys',
+    paths: [apiKeysFile],
+    clock,
+    onTexts: ([text = '']) => keys.replace([...plain, ...clientKeysIn(text, apiKeysFile)]),
+    onFlaw: (reason) => logger.error('proxy.api_keys_unusable', { reason }),
+  });
+  return { keys, followed: [followed] };
 }
 
 function bearer(what: string, key: string): string {

@@ -1,6 +1,8 @@
+import { SeededRandom } from '@tsukimi/base';
 import { describe, expect, it } from 'vitest';
 import { InstancePool, servesModel } from '../src/core/instance-pool.ts';
-import { roundRobin } from '../src/core/policies.ts';
+import { noFacts } from '../src/core/policies/policy.ts';
+import { roundRobin } from '../src/core/policies/round-robin.ts';
 
 const identity = {
   modelIds: ['m'],
@@ -14,6 +16,7 @@ function poolWithOne() {
   const pool = new InstancePool({
     model: 'm',
     policies: { prefill: roundRobin, decode: roundRobin },
+    random: new SeededRandom(1),
     instanceCountMax: 2,
   });
   return { pool, one: pool.add('decode', { host: '::1', port: 1 }) };
@@ -40,8 +43,8 @@ describe('InstancePool', () => {
     pool.identified(one, identity);
     for (const reason of ['status', 'reset', 'timeout', 'connect'] as const) {
       expect(one.state.name).toBe('up');
-      pool.attemptBegan(one, 5);
-      pool.attemptEnded(one, 5, { reason, message: 'broke' });
+      const assignment = pool.assign('decode', [one], noFacts, 0);
+      pool.release(assignment, { reason, message: 'broke' }, 5, 0);
     }
     expect(one).toMatchObject({ state: { name: 'down' }, requestCount: 4, failureCount: 4 });
     pool.checkInvariants();

@@ -1,5 +1,13 @@
-import { type Address, assert, Fault, formatAddress } from '@tsukimi/base';
-import type { Candidate, Policy } from './policies.ts';
+import { type Address, assert, Fault, formatAddress, type Random } from '@tsukimi/base';
+import { Assignment, InstanceLoad } from './instance-load.ts';
+import {
+  type Candidate,
+  noFacts,
+  type Policy,
+  type RequestFacts,
+  type Snapshot,
+  type Work,
+} from './policies/policy.ts';
 
 export type InstanceKind = 'prefill' | 'decode';
 
@@ -37,24 +45,21 @@ export interface PoolInstance extends Candidate {
   readonly failureCount: number;
 }
 
-class Member implements PoolInstance {
+class Member extends InstanceLoad implements PoolInstance {
   readonly kind: InstanceKind;
   readonly address: string;
   readonly endpoint: Address;
-  readonly order: number;
   state: InstanceState = { name: 'unknown' };
   identity: Identity | null = null;
-  activeRequestCount = 0;
-  activeTokenCount = 0;
   requestCount = 0;
   failureCount = 0;
   failedProbeCount = 0;
 
   constructor(kind: InstanceKind, endpoint: Address, order: number) {
+    super(order);
     this.kind = kind;
     this.endpoint = endpoint;
     this.address = formatAddress(endpoint);
-    this.order = order;
   }
 }
 
@@ -62,6 +67,7 @@ export interface InstancePoolOptions {
   /** The id that instances must serve. */
   readonly model: string;
   readonly policies: Readonly<Record<InstanceKind, Policy>>;
+  readonly random: Random;
   readonly instanceCountMax: number;
   /** Told of every change of an instance's state. */
   readonly onChange?: (instance: PoolInstance, before: InstanceState) => void;
@@ -78,8 +84,17 @@ export class InstancePool {
   readonly #options: InstancePoolOptions;
   readonly #members: Member[] = [];
   readonly #up: Record<InstanceKind, readonly Member[]> = { prefill: [], decode: [] };
-  readonly #lastOrder: Record<InstanceKind, number> = { prefill: -1, decode: -1 };
-  #attemptCount = 0;
+  /** Filled anew for every choice, so that none makes garbage. */
+  readonly #snapshot: { -readonly [K in keyof Snapshot<Member>]: Snapshot<Member>[K] } = {
+    work: 'whole',
+    request: noFacts,
+    candidates: [],
+    hitTokenCounts: [],
+    chance: 0,
+  };
+  #joinedCount = 0;
+  #turn = 0;
+  #assignmentCount = 0;
 
   constructor(options: InstancePoolOptions) {
     this.#options = options;
@@ -104,7 +119,7 @@ export class InstancePool {
 
   /** Throws `ALREADY_EXISTS` for a second one of the same kind and address, `OVERLOADED` when full. */
   add(kind: InstanceKind, endpoint: Address): PoolInstance {
-    const member = new Member(kind, endpoint, this.#members.length);
+    const member = new Member(kind, endpoint, this.#joinedCount);
     if (this.find(kind, member.address) !== null) {
       throw new Fault('ALREADY_EXISTS', `${member.address} is a ${kind} instance already`);
     }
@@ -112,34 +127,49 @@ export class InstancePool {
       throw new Fault('OVERLOADED', `there are ${this.#members.length} instances already`);
     }
     this.#members.push(member);
+    this.#joinedCount += 1;
     return member;
   }
 
-  /** One of `candidates`, by the policy for `leg`; the turn passes on. */
-  choose(leg: InstanceKind, candidates: readonly PoolInstance[]): PoolInstance {
-    const chosen = this.#options.policies[leg]({ candidates, lastOrder: this.#lastOrder[leg] });
-    this.#lastOrder[leg] = chosen.order;
-    return chosen;
-  }
-
-  attemptBegan(instance: PoolInstance, tokenCount: number): void {
-    const member = instance as Member;
-    member.activeRequestCount += 1;
-    member.activeTokenCount += tokenCount;
+  /**
+   * Sends work to one of `candidates`, by the policy of its leg, and counts it there at once. Every
+   * assignment is given to `release` when it is over.
+   */
+  assign(
+    work: Work,
+    candidates: readonly PoolInstance[],
+    request: RequestFacts,
+    nowMs: number,
+  ): Assignment<PoolInstance> {
+    const { policies, random } = this.#options;
+    const policy = policies[work === 'prefill' ? 'prefill' : 'decode'];
+    const snapshot = this.#snapshot;
+    snapshot.work = work;
+    snapshot.request = request;
+    snapshot.candidates = candidates as readonly Member[];
+    if (policy.reads.includes('chance')) snapshot.chance = random.uint32() / 2 ** 32;
+    const choice = policy.choose(snapshot);
+    const member = choice.instance;
+    this.#turn += 1;
+    member.lastTurn = this.#turn;
     member.requestCount += 1;
-    this.#attemptCount += 1;
+    this.#assignmentCount += 1;
+    return new Assignment(member, work, request, choice, nowMs);
   }
 
-  /** `failure` is null when the instance is not to blame: it answered, or the client left. */
-  attemptEnded(
-    instance: PoolInstance,
-    tokenCount: number,
+  /**
+   * The attempt is over. `failure` is null when the instance is not to blame: it answered, or the
+   * client left. `outputTokenCount` is what came of a stream; 0 when not known.
+   */
+  release(
+    assignment: Assignment<PoolInstance>,
     failure: { readonly reason: FailureReason; readonly message: string } | null,
+    nowMs: number,
+    outputTokenCount: number,
   ): void {
-    const member = instance as Member;
-    member.activeRequestCount -= 1;
-    member.activeTokenCount -= tokenCount;
-    this.#attemptCount -= 1;
+    const member = assignment.instance as Member;
+    assignment.ended(nowMs, outputTokenCount);
+    this.#assignmentCount -= 1;
     if (failure === null) return;
     member.failureCount += 1;
     // Nobody listens there: it need not fail for others first. The next good probe brings it back.
@@ -207,17 +237,13 @@ export class InstancePool {
     let activeCount = 0;
     for (const member of this.#members) {
       activeCount += member.activeRequestCount;
-      assert(member.activeRequestCount >= 0, `${member.address} has no negative load`);
-      assert(
-        member.activeRequestCount > 0 || member.activeTokenCount === 0,
-        `${member.address} has no tokens in progress without a request`,
-      );
+      member.checkInvariants();
       assert(
         this.#up[member.kind].includes(member) === (member.state.name === 'up'),
         `${member.address} may be chosen exactly while it is up`,
       );
     }
-    assert(activeCount === this.#attemptCount, 'every attempt is counted at one instance');
+    assert(activeCount === this.#assignmentCount, 'every attempt is counted at one instance');
   }
 
   #change(member: Member, state: InstanceState): void {

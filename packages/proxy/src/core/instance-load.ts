@@ -1,0 +1,154 @@
+import { assert } from '@tsukimi/base';
+import type { Candidate, RequestFacts, Work } from './policies/policy.ts';
+import { SpeedEstimate } from './speed-estimate.ts';
+
+/** Before anything was measured; a few observations outweigh it. */
+const priors = {
+  prefill: { tokensPerMs: 4, worthTokens: 512 },
+  decode: { msPerToken: 20, worthTokens: 16 },
+} as const;
+
+/** What an instance has to do, and how fast it has done it of late. */
+export class InstanceLoad implements Candidate {
+  readonly order: number;
+  activeRequestCount = 0;
+  queuedTokenCount = 0;
+  residentTokenCount = 0;
+  lastTurn = 0;
+  readonly #prefill = new SpeedEstimate(
+    priors.prefill.worthTokens / priors.prefill.tokensPerMs,
+    priors.prefill.worthTokens,
+  );
+  readonly #decode = new SpeedEstimate(
+    priors.decode.worthTokens * priors.decode.msPerToken,
+    priors.decode.worthTokens,
+  );
+  /** Attempts whose prompt is still to be computed there. */
+  #queuedCount = 0;
+  /** Since when it computes prompts without a pause, or since the last one that was done. */
+  #busySinceMs = 0;
+
+  constructor(order: number) {
+    this.order = order;
+  }
+
+  get prefillTokensPerSecond(): number {
+    return 1_000 / this.#prefill.msPerToken;
+  }
+
+  get decodeMsPerToken(): number {
+    return this.#decode.msPerToken;
+  }
+
+  /** What was measured of another engine at this address says nothing about this one. */
+  forgetSpeeds(): void {
+    this.#prefill.forget();
+    this.#decode.forget();
+  }
+
+  began(queuedTokenCount: number, residentTokenCount: number, nowMs: number): void {
+    this.activeRequestCount += 1;
+    this.residentTokenCount += residentTokenCount;
+    if (queuedTokenCount === 0) return;
+    if (this.#queuedCount === 0) this.#busySinceMs = nowMs;
+    this.#queuedCount += 1;
+    this.queuedTokenCount += queuedTokenCount;
+  }
+
+  /**
+   * Nothing of this prompt is ahead any more. `computedTokenCount` of it were computed; 0 for one
+   * that was given up.
+   */
+  promptDone(queuedTokenCount: number, computedTokenCount: number, nowMs: number): void {
+    if (queuedTokenCount === 0) return;
+    this.#queuedCount -= 1;
+    this.queuedTokenCount -= queuedTokenCount;
+    if (computedTokenCount === 0) return;
+    // Between two that are done the whole time went into the later one, however long that waited.
+    this.#prefill.observe(nowMs - this.#busySinceMs, computedTokenCount, nowMs);
+    this.#busySinceMs = nowMs;
+  }
+
+  decoded(elapsedMs: number, tokenCount: number, nowMs: number): void {
+    this.#decode.observe(elapsedMs, tokenCount, nowMs);
+  }
+
+  ended(residentTokenCount: number): void {
+    this.activeRequestCount -= 1;
+    this.residentTokenCount -= residentTokenCount;
+  }
+
+  checkInvariants(): void {
+    assert(this.activeRequestCount >= 0, 'no load is negative');
+    assert(
+      this.activeRequestCount > 0 ||
+        (this.residentTokenCount === 0 && this.queuedTokenCount === 0 && this.#queuedCount === 0),
+      'without a request there are no tokens in progress',
+    );
+    assert(this.queuedTokenCount >= 0 && this.residentTokenCount >= 0, 'no load is negative');
+    assert(
+      this.prefillTokensPerSecond > 0 && Number.isFinite(this.prefillTokensPerSecond),
+      'a speed is a number above 0',
+    );
+    assert(
+      this.decodeMsPerToken > 0 && Number.isFinite(this.decodeMsPerToken),
+      'a speed is a number above 0',
+    );
+  }
+}
+
+/**
+ * What one attempt adds to the load of its instance, from the moment that it is decided, before
+ * anything is sent: what is counted only when headers come sends a burst to one instance.
+ */
+export class Assignment<I> {
+  readonly instance: I;
+  readonly work: Work;
+  readonly reason: string;
+  /** Leading prompt tokens that the policy took to be cached there. */
+  readonly hitTokenCount: number;
+  readonly #load: InstanceLoad;
+  readonly #queuedTokenCount: number;
+  readonly #residentTokenCount: number;
+  #promptDoneMs: number | null = null;
+  #ended = false;
+
+  constructor(
+    instance: I & InstanceLoad,
+    work: Work,
+    request: RequestFacts,
+    choice: { readonly reason: string; readonly hitTokenCount: number },
+    nowMs: number,
+  ) {
+    this.instance = instance;
+    this.#load = instance;
+    this.work = work;
+    this.reason = choice.reason;
+    this.hitTokenCount = Math.min(choice.hitTokenCount, request.promptTokenCount);
+    // The last token is always computed, whatever is cached: its logits are needed.
+    this.#queuedTokenCount =
+      work === 'decode' ? 0 : Math.max(1, request.promptTokenCount - this.hitTokenCount);
+    this.#residentTokenCount =
+      work === 'prefill' ? 0 : request.promptTokenCount + request.outputTokenCount;
+    instance.began(this.#queuedTokenCount, this.#residentTokenCount, nowMs);
+  }
+
+  /** The prefill leg was answered, or the first piece of a decode leg came. Harmless when repeated. */
+  promptDone(nowMs: number): void {
+    if (this.#promptDoneMs !== null || this.#ended) return;
+    this.#promptDoneMs = nowMs;
+    this.#load.promptDone(this.#queuedTokenCount, this.#queuedTokenCount, nowMs);
+  }
+
+  /** However it ended. `outputTokenCount` is what came of a stream; 0 when not known. Harmless when repeated. */
+  ended(nowMs: number, outputTokenCount: number): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (this.#promptDoneMs === null) {
+      this.#load.promptDone(this.#queuedTokenCount, 0, nowMs);
+    } else if (this.work !== 'prefill' && outputTokenCount > 1) {
+      this.#load.decoded(nowMs - this.#promptDoneMs, outputTokenCount - 1, nowMs);
+    }
+    this.#load.ended(this.#residentTokenCount);
+  }
+}

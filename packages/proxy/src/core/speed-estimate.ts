@@ -1,0 +1,48 @@
+/** What was observed weighs half as much after this. */
+const halfLifeMs = 30_000;
+
+/**
+ * Milliseconds for a token, from work that was observed: all time over all tokens, the older the less
+ * it weighs. It begins with a prior and returns to it when nothing new is seen, so it is never
+ * undefined.
+ */
+export class SpeedEstimate {
+  readonly #priorMs: number;
+  readonly #priorTokenCount: number;
+  #ms = 0;
+  #tokenCount = 0;
+  #atMs = 0;
+
+  /** The prior: so much work as if it had been observed. Both above 0. */
+  constructor(priorMs: number, priorTokenCount: number) {
+    this.#priorMs = priorMs;
+    this.#priorTokenCount = priorTokenCount;
+  }
+
+  get msPerToken(): number {
+    return (this.#priorMs + this.#ms) / (this.#priorTokenCount + this.#tokenCount);
+  }
+
+  /** Counts for nothing unless both are finite and above 0. */
+  observe(elapsedMs: number, tokenCount: number, nowMs: number): void {
+    if (!(elapsedMs > 0 && tokenCount > 0 && Number.isFinite(elapsedMs + tokenCount))) return;
+    this.decay(nowMs);
+    this.#ms += elapsedMs;
+    this.#tokenCount += tokenCount;
+  }
+
+  /** Lets what was observed weigh less by now. */
+  decay(nowMs: number): void {
+    const passedMs = nowMs - this.#atMs;
+    if (!(passedMs > 0)) return;
+    const factor = 2 ** (-passedMs / halfLifeMs);
+    this.#ms *= factor;
+    this.#tokenCount *= factor;
+    this.#atMs = nowMs;
+  }
+
+  forget(): void {
+    this.#ms = 0;
+    this.#tokenCount = 0;
+  }
+}
