@@ -130,7 +130,7 @@ async function beProxy([prefill, decode]: readonly string[]): Promise<void> {
       argv: [...argv, '--prefill', String(prefill), '--decode', String(decode)],
       env: {},
     }),
-    { clock: new SystemClock(), random: new SystemRandom(), logger: silentLogger },
+    { clock: new SystemClock(), random: new SystemRandom(), logger: silentLogger, env: {} },
   );
   for (const service of services) await service.start();
   process.on('message', () => {

@@ -9,6 +9,8 @@ export const deadlines = {
   firstByteMs: 30_000,
   /** Added to `firstByteMs` for each token of the prompt: 1 s for each 100. */
   firstBytePerTokenMs: 10,
+  /** Until the KV that prefill has computed can be found in the store; then decode starts without. */
+  handoverMs: 2_000,
   /** Between two pieces of a stream; also how long a silent, failing instance is still waited for. */
   gapMs: 10_000,
   /** The whole of an answer that is not streamed. */

@@ -15,6 +15,8 @@ import { protocolOf } from './protocols/protocols.ts';
 import { requestFacts } from './request-facts.ts';
 import { type RequestTraits, traitsOf } from './request-traits.ts';
 import type { Upstream, UpstreamHeaders } from './upstream.ts';
+import { prefilledPrompts } from './vllm-store/prefilled-prompts.ts';
+import type { StoreHandover } from './vllm-store/store-handover.ts';
 
 export interface ExchangeContext {
   readonly clock: Clock;
@@ -26,6 +28,8 @@ export interface ExchangeContext {
   readonly deadlines: Deadlines;
   /** `Bearer …` towards instances when the client sent nothing of its own for them; null for none. */
   readonly authorization: string | null;
+  /** Null where no master is known to ask. */
+  readonly storeHandover: StoreHandover | null;
   /** The clients' `Authorization` is for the proxy, and no instance sees it. */
   readonly keepsAuthorization: () => boolean;
 }
@@ -181,6 +185,7 @@ export class Exchange {
       traits: this.#traits,
       headers: this.#headers,
       outputTokenIds: tokenIds,
+      asksPromptTokenIds: this.#context.storeHandover !== null,
     };
   }
 
@@ -286,7 +291,23 @@ export class Exchange {
     attempt.watch?.cancel();
     this.#attempt = null;
     this.#plan.prefillDone(nowMs);
-    this.#step();
+    this.#awaitHandover(attempt.instance, nowMs);
+  }
+
+  /** Goes on when the store has what prefill left there, or it is not worth waiting any more. */
+  #awaitHandover(prefill: PoolInstance, startMs: number): void {
+    const { storeHandover, clock, metrics } = this.#context;
+    const tokenIds = this.#handover?.promptTokenIds ?? [];
+    const prompts = prefilledPrompts(tokenIds, this.#request.members, prefill);
+    if (storeHandover === null || prompts === null) {
+      this.#step();
+      return;
+    }
+    this.#waiting = storeHandover.wait(prompts, (outcome) => {
+      metrics.count('store_waits_total', `outcome="${outcome}"`);
+      metrics.observeMs('handover', clock.monotonicMs() - startMs);
+      this.#step();
+    });
   }
 
   #failed(attempt: Attempt, reason: FailureReason, message: string): void {

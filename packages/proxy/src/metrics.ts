@@ -28,16 +28,19 @@ const counterDocs = {
   resumed_streams_total: 'Streams that went on at another instance.',
   prefill_skipped_total: 'Requests that no prefill instance took part in, by reason.',
   stream_failures_total: 'Streams that ended with an error event.',
+  store_waits_total:
+    'Requests held back until what prefill computed was in the store, by how the wait ended.',
 } as const;
 
 export type CounterName = keyof typeof counterDocs;
-export type Stage = 'prefill' | 'decode_first_byte' | 'decode';
+export type Stage = 'prefill' | 'handover' | 'decode_first_byte' | 'decode';
 
 /** Counts what happens and prints it in Prometheus' text format. */
 export class ProxyMetrics {
   readonly #counters = new Map<CounterName, Map<string, number>>();
   readonly #stages: Record<Stage, Histogram> = {
     prefill: new Histogram(),
+    handover: new Histogram(),
     decode_first_byte: new Histogram(),
     decode: new Histogram(),
   };

@@ -124,6 +124,24 @@ export const proxyOptions = {
     schema: milliseconds('firstByteMs'),
     doc: 'Milliseconds until the first byte of an answer; 10 more for each token of the prompt.',
   },
+  handoverMs: {
+    schema: milliseconds('handoverMs'),
+    doc: 'Milliseconds that decode waits at most until the store has what prefill computed; 0 never waits.',
+  },
+  masterServerAddress: {
+    schema: z.string().min(1).optional(),
+    doc: "The store's master, as in mooncake.json; lets decode instances of vLLM wait for what prefill stores.",
+  },
+  mooncakeConfig: {
+    schema: z.string().min(1).optional(),
+    doc: 'Path of a mooncake.json of the instances, to find the master by.',
+    env: 'MOONCAKE_CONFIG_PATH',
+  },
+  hashSeed: {
+    schema: z.string().min(1).optional(),
+    doc: 'PYTHONHASHSEED of the vLLM instances, where they have one other than 0.',
+    env: 'PYTHONHASHSEED',
+  },
   gapMs: {
     schema: milliseconds('gapMs'),
     doc: 'Milliseconds between two tokens of a stream before another instance continues it.',

@@ -19,11 +19,15 @@ import { InstanceWatch } from './instance-watch.ts';
 import { ProxyMetrics } from './metrics.ts';
 import type { ProxyOptions } from './options.ts';
 import { Upstream } from './upstream.ts';
+import { createStoreHandover } from './vllm-store/create-store-handover.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface ProxyParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly env: Environment;
 }
 
 /** The services of one proxy in the order they start; stopping finishes requests first. */
@@ -42,8 +46,8 @@ export function createProxy(options: ProxyOptions, parts: ProxyParts): readonly 
 /** `createProxy` with the parts in reach. */
 export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
   const { clock, random, logger } = parts;
-  const { connectMs, firstByteMs, gapMs, probeMs } = options;
-  const deadlines = { ...defaults, connectMs, firstByteMs, gapMs, probeMs };
+  const { connectMs, firstByteMs, handoverMs, gapMs, probeMs } = options;
+  const deadlines = { ...defaults, connectMs, firstByteMs, handoverMs, gapMs, probeMs };
   const pool = new InstancePool({
     model: options.model,
     policies: {
@@ -69,6 +73,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     activeCountMax: options.inFlightMax,
     queueLengthMax: options.queueMax,
   });
+  const storeHandover = createStoreHandover(options, parts);
   const { keys, followed } = clientKeys(options, parts);
   const gate = new ClientGate({ keys, clock });
   const entrance = new Entrance({
@@ -91,11 +96,18 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
       metrics,
       deadlines,
       authorization,
+      storeHandover,
       keepsAuthorization: () => gate.keepsAuthorization,
     },
     requestIdPrefix: [0, 1, 2].map(() => random.uint32().toString(16).padStart(8, '0')).join(''),
   });
-  return { services: [...followed, watch, entrance], entrance, pool, admission };
+  const services = [
+    ...followed,
+    ...(storeHandover === null ? [] : [storeHandover]),
+    watch,
+    entrance,
+  ];
+  return { services, entrance, pool, admission };
 }
 
 /** Those of `--api-key` never change; the file's follow the file. */

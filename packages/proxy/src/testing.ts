@@ -185,8 +185,13 @@ export class ScriptedInstance {
 
   #whole(path: string, body: Record<string, unknown>, response: ServerResponse): void {
     const { text, usage } = this.#output(body);
-    const choice = isChat(path) ? { message: { role: 'assistant', content: text } } : { text };
+    const asked = body['return_token_ids'] === true && this.#options.ours === false;
+    const ids = asked ? { prompt_token_ids: Array.from({ length: 40 }, (_, at) => at) } : {};
+    const choice = isChat(path)
+      ? { message: { role: 'assistant', content: text } }
+      : { text, ...ids };
     json(response, 200, {
+      ...(isChat(path) ? ids : {}),
       id: `cmpl-${this.#port}-${this.#answerCount}`,
       created: 1_700_000_000 + this.#answerCount,
       choices: [{ index: 0, ...choice, finish_reason: 'length' }],

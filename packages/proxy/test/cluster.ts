@@ -54,6 +54,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       clock: options.clock ?? new SystemClock(),
       random: new SeededRandom(1),
       logger: silentLogger,
+      env: {},
     },
   );
   for (const service of proxy.services) await service.start();

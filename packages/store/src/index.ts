@@ -8,8 +8,14 @@ export { LocalDiskFiles } from './disk/disk-files.ts';
 export { DiskStore, type DiskStoreOptions } from './disk/disk-store.ts';
 export type { DiskTierSettings } from './disk/disk-tier.ts';
 export { freePort } from './free-port.ts';
+export { KeyLookup } from './key-lookup.ts';
 export { type MasterAddress, parseMasterAddress } from './master-address.ts';
-export { type MooncakeConfig, readMooncakeConfig } from './mooncake-config.ts';
+export {
+  type MasterPlace,
+  type MooncakeConfig,
+  readMasterPlace,
+  readMooncakeConfig,
+} from './mooncake-config.ts';
 export {
   createStorageNode,
   type NodeWorld,

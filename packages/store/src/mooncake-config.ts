@@ -147,6 +147,25 @@ export function parseMooncakeConfig(
   };
 }
 
+/** Where the master is and whose objects are spoken of. */
+export interface MasterPlace {
+  readonly master: MasterAddress;
+  readonly tenantId: string;
+}
+
+/** Reads no more than that of a file, which may be vLLM's or an older one. */
+export function readMasterPlace(path: string, env: Environment): MasterPlace {
+  const refuse = refusalOf(path);
+  const fields = schema.pick({ master_server_address: true, tenant_id: true });
+  const parsed = fields.safeParse(readMooncakeFile(path));
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw refuse(`${issue?.path.join('.') || 'the file'}: ${issue?.message ?? 'is no object'}`);
+  }
+  const { master_server_address: address, tenant_id: tenantId } = parsed.data;
+  return { master: named(() => parseMasterAddress(address, env), refuse), tenantId };
+}
+
 /** Puts the file's path in front of what a field's own parser has to say. */
 function named<T>(parse: () => T, refuse: (reason: string) => Fault): T {
   try {

@@ -5,8 +5,8 @@ export const proxyCommand = defineCommand({
   name: 'proxy',
   summary: 'Sends each request to a prefill, then to a decode instance, and survives their deaths.',
   options: proxyOptions,
-  async run(options, { clock, random, logger, print, run }) {
-    await run(createProxy(options, { clock, random, logger }), {
+  async run(options, { clock, random, logger, env, print, run }) {
+    await run(createProxy(options, { clock, random, logger, env }), {
       shutdownTimeoutMs: options.shutdownTimeout * 1_000,
       onReady: () =>
         print(

@@ -17,6 +17,8 @@ export interface LegSource {
   readonly headers: readonly string[];
   /** Of the answer, what the client has got already; empty at the start. */
   readonly outputTokenIds: readonly number[];
+  /** A prefill instance that shares a store is to say which tokens it has computed. */
+  readonly asksPromptTokenIds: boolean;
 }
 
 /** What is sent to an instance, with POST. */
@@ -31,6 +33,8 @@ interface LegRequest {
 export interface Handover {
   /** Tokens of the prompt that it did not compute, as they were cached somewhere; null if not told. */
   readonly cachedTokenCount: number | null;
+  /** Of each prompt, where decode should start only when their KV is in the store. */
+  readonly promptTokenIds?: readonly (readonly number[])[];
 }
 
 /**
