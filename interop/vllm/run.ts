@@ -1,0 +1,136 @@
+/**
+ * `npm run interop:vllm [-- CONNECTOR …]`: the published vLLM, a prefill and a decode instance of it behind
+ * our proxy, on our master and metadata server. Every request must be answered as an instance answers it
+ * that does all by itself, and the decode instance's own metric must show that it computed none of the
+ * full blocks of the prompt. Prints a line for each request and a verdict; exits with 1 when any fails.
+ *
+ * Installs 6.5 GB and starts engines that take minutes, so it is no part of the tests.
+ */
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { eventually } from '@tsukimi/base/testing';
+import { type Answer, ask } from '../../e2e/client.ts';
+import { freePorts, Processes } from '../../e2e/processes.ts';
+import { installVllm, release } from './install.ts';
+import { blockSize, VllmInstance } from './instance.ts';
+import { type Question, questions } from './questions.ts';
+import { type Connector, type Scene, startScene, type World } from './scenes.ts';
+
+const known: readonly Connector[] = ['store', 'nixl'];
+const requestCount = 20;
+/** The engine counts a little after it has answered. */
+const metricWithinMs = 5_000;
+
+const print = (line: string) => process.stdout.write(`${line}\n`);
+const send = ({ path, body }: Question, url: string) => ask(url, body, { path });
+
+/** What decode could get: the full blocks before the last token, which it has to compute. */
+function fullBlockTokens({ usage }: Answer): number {
+  return Math.floor(((usage?.prompt_tokens ?? 1) - 1) / blockSize) * blockSize;
+}
+
+function flawOf(answer: Answer, lone: Answer): string | null {
+  if (answer.failure !== null) return `status ${answer.status}: ${answer.failure}`;
+  if (answer.text !== lone.text) return 'another text than a lone instance';
+  if (answer.tokenIds.join() !== lone.tokenIds.join()) return 'other tokens than a lone instance';
+  if (answer.tokenIds.length === 0) return 'no tokens';
+  return null;
+}
+
+/** How far the metric has moved, once it shows what it should; what it shows at last otherwise. */
+async function externalTokens(
+  { decode }: Scene,
+  before: number,
+  expected: number,
+): Promise<number> {
+  let moved = 0;
+  const check = async () => {
+    moved = (await decode.externalTokenCount()) - before;
+    return moved >= expected;
+  };
+  await eventually(check, 'the metric', metricWithinMs).catch(() => {});
+  return moved;
+}
+
+/** One after the other, each judged by itself. The number of good ones. */
+async function inTurn(scene: Scene, name: string, all: readonly Question[], lone: Answer[]) {
+  let goodCount = 0;
+  for (const [at, question] of all.entries()) {
+    const before = await scene.decode.externalTokenCount();
+    const startMs = performance.now();
+    const answer = await send(question, scene.proxyUrl);
+    const tookMs = Math.round(performance.now() - startMs);
+    const expected = fullBlockTokens(lone[at] as Answer);
+    const external = await externalTokens(scene, before, expected);
+    const flaw = flawOf(answer, lone[at] as Answer);
+    const isGood = flaw === null && external === expected;
+    if (isGood) goodCount += 1;
+    print(
+      `${name} ${String(at + 1).padStart(2)} ${question.name.padEnd(17)} prompt ${lone[at]?.usage?.prompt_tokens} external ${external}/${expected} ${tookMs} ms ${flaw ?? 'same answer'} ${isGood ? 'ok' : 'FAILED'}`,
+    );
+  }
+  return goodCount;
+}
+
+/** All at once, judged by their sum. */
+async function atOnce(scene: Scene, name: string, all: readonly Question[], lone: Answer[]) {
+  const before = await scene.decode.externalTokenCount();
+  const answers = await Promise.all(all.map((question) => send(question, scene.proxyUrl)));
+  const flaws = answers.filter((answer, at) => flawOf(answer, lone[at] as Answer) !== null).length;
+  const expected = lone.reduce((sum, answer) => sum + fullBlockTokens(answer), 0);
+  const external = await externalTokens(scene, before, expected);
+  const isGood = flaws === 0 && external === expected;
+  print(
+    `${name} ${all.length} at once: external ${external}/${expected}, ${flaws} other answers ${isGood ? 'ok' : 'FAILED'}`,
+  );
+  return isGood;
+}
+
+async function main(): Promise<boolean> {
+  const args = process.argv.slice(2);
+  const asked = args.length === 0 ? known : known.filter((name) => args.includes(name));
+  if (asked.length === 0 || args.some((name) => !known.some((one) => one === name))) {
+    print(`usage: npm run interop:vllm [-- ${known.join(' | ')}]`);
+    return false;
+  }
+  await using processes = new Processes();
+  const python = installVllm();
+  const model = `${processes.directory}/tiny-qwen2`;
+  execFileSync(python, [fileURLToPath(new URL('make-model.py', import.meta.url)), model], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  const world: World = { processes, python, model };
+  const rounds = asked.map((connector, at) => ({
+    connector,
+    inTurn: questions(model, 2 * at, requestCount),
+    atOnce: questions(model, 2 * at + 1, requestCount),
+  }));
+  const lone = new Map<Question, Answer>();
+  {
+    await using instance = VllmInstance.launch(processes, {
+      ...world,
+      ...{ label: 'lone', port: await freePorts(1), transfer: null },
+    });
+    await instance.ready();
+    for (const question of rounds.flatMap((round) => [...round.inTurn, ...round.atOnce])) {
+      const answer = await send(question, instance.url);
+      if (answer.failure !== null) throw new Error(`the lone instance: ${answer.failure}`);
+      lone.set(question, answer);
+    }
+  }
+  const answersOf = (all: readonly Question[]) => all.map((one) => lone.get(one) as Answer);
+  let isGood = true;
+  for (const round of rounds) {
+    await using scene = await startScene(round.connector, world);
+    const count = await inTurn(scene, round.connector, round.inTurn, answersOf(round.inTurn));
+    const together = await atOnce(scene, round.connector, round.atOnce, answersOf(round.atOnce));
+    const verdict = count === requestCount && together ? 'ok' : 'FAILED';
+    print(
+      `${round.connector}: vLLM ${release}, all full blocks from outside and the same answer in ${count} of ${requestCount} requests: ${verdict}`,
+    );
+    isGood &&= verdict === 'ok';
+  }
+  return isGood;
+}
+
+process.exitCode = (await main()) ? 0 : 1;
