@@ -1,6 +1,7 @@
-import { createHash } from 'node:crypto';
-import { cborItem } from './cbor.ts';
-import { pickled } from './pickle.ts';
+import { hash } from 'node:crypto';
+import { writeCbor } from './cbor.ts';
+import { HashInput } from './hash-input.ts';
+import { writePickle } from './pickle.ts';
 
 /** `--prefix-caching-hash-algo` of vLLM; its xxhash variants are for one process alone. */
 export type HashAlgorithm = 'sha256' | 'sha256_cbor';
@@ -28,6 +29,7 @@ export class BlockHasher {
   readonly algorithm: HashAlgorithm;
   readonly seed: string;
   readonly #root: Buffer;
+  readonly #input = new HashInput();
 
   constructor(algorithm: HashAlgorithm, seed: string) {
     this.algorithm = algorithm;
@@ -56,7 +58,10 @@ export class BlockHasher {
   }
 
   #hash(value: Hashed): Buffer {
-    const bytes = this.algorithm === 'sha256' ? pickled(value) : cborItem(value);
-    return createHash('sha256').update(bytes).digest();
+    const input = this.#input;
+    input.clear();
+    if (this.algorithm === 'sha256') writePickle(value, input);
+    else writeCbor(value, input);
+    return hash('sha256', input.bytes, 'buffer');
   }
 }

@@ -1,33 +1,35 @@
 import type { Hashed } from './block-hash.ts';
+import type { HashInput } from './hash-input.ts';
 
 /** Deterministic CBOR (RFC 8949, 4.2.1): what `cbor2.dumps(value, canonical=True)` gives. */
-export function cborItem(value: Hashed): Buffer {
-  const pieces: Uint8Array[] = [];
-  write(value, pieces);
-  return Buffer.concat(pieces);
-}
-
-function write(value: Hashed, pieces: Uint8Array[]): void {
-  if (value === null) pieces.push(Buffer.of(0xf6));
-  else if (typeof value === 'number') pieces.push(head(0, value));
+export function writeCbor(value: Hashed, out: HashInput): void {
+  if (value === null) out.byte(0xf6);
+  else if (typeof value === 'number') head(0, value, out);
   else if (typeof value === 'string') {
     const text = Buffer.from(value, 'utf8');
-    pieces.push(head(3, text.length), text);
-  } else if (value instanceof Uint8Array) pieces.push(head(2, value.length), value);
-  else {
-    pieces.push(head(4, value.length));
-    for (const one of value) write(one, pieces);
+    head(3, text.length, out);
+    out.copy(text);
+  } else if (value instanceof Uint8Array) {
+    head(2, value.length, out);
+    out.copy(value);
+  } else {
+    head(4, value.length, out);
+    for (const one of value) writeCbor(one, out);
   }
 }
 
 /** Major type, and a number below 2³². */
-function head(major: number, value: number): Buffer {
+function head(major: number, value: number, out: HashInput): void {
   const type = major << 5;
-  if (value < 24) return Buffer.of(type | value);
-  if (value < 2 ** 8) return Buffer.of(type | 24, value);
-  if (value < 2 ** 16) return Buffer.of(type | 25, value >> 8, value & 0xff);
-  const bytes = Buffer.alloc(5);
-  bytes[0] = type | 26;
-  bytes.writeUInt32BE(value, 1);
-  return bytes;
+  if (value < 24) out.byte(type | value);
+  else if (value < 2 ** 8) {
+    out.byte(type | 24);
+    out.byte(value);
+  } else if (value < 2 ** 16) {
+    out.byte(type | 25);
+    out.uint16BE(value);
+  } else {
+    out.byte(type | 26);
+    out.uint32BE(value);
+  }
 }
