@@ -27,6 +27,8 @@ fast.chat_template = (
 )
 fast.save_pretrained(directory)
 
+# Weights far larger than a trained model's, in 32 bits: what comes next depends on the whole prompt, and no
+# rounding decides it, so that a wrong byte of KV shows in the text.
 torch.manual_seed(7)
 config = Qwen2Config(
     vocab_size=512,
@@ -39,6 +41,7 @@ config = Qwen2Config(
     tie_word_embeddings=False,
     eos_token_id=fast.eos_token_id,
     pad_token_id=fast.pad_token_id,
-    torch_dtype=torch.bfloat16,
+    initializer_range=0.25,
+    torch_dtype=torch.float32,
 )
-Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(directory, safe_serialization=True)
+Qwen2ForCausalLM(config).to(torch.float32).save_pretrained(directory, safe_serialization=True)
