@@ -24,9 +24,14 @@ const metricWithinMs = 5_000;
 const print = (line: string) => process.stdout.write(`${line}\n`);
 const send = ({ path, body }: Question, url: string) => ask(url, body, { path });
 
-/** What decode could get: the full blocks before the last token, which it has to compute. */
-function fullBlockTokens({ usage }: Answer): number {
-  return Math.floor(((usage?.prompt_tokens ?? 1) - 1) / blockSize) * blockSize;
+/**
+ * What decode can get: of a store the full blocks before the last token, which it has to compute; by NIXL the
+ * whole prompt, with the block that is not full.
+ */
+function offeredTokens(connector: Connector, { usage }: Answer): number {
+  const promptTokens = usage?.prompt_tokens ?? 1;
+  if (connector === 'nixl') return promptTokens;
+  return Math.floor((promptTokens - 1) / blockSize) * blockSize;
 }
 
 function flawOf(answer: Answer, lone: Answer): string | null {
@@ -53,14 +58,14 @@ async function externalTokens(
 }
 
 /** One after the other, each judged by itself. The number of good ones. */
-async function inTurn(scene: Scene, name: string, all: readonly Question[], lone: Answer[]) {
+async function inTurn(scene: Scene, name: Connector, all: readonly Question[], lone: Answer[]) {
   let goodCount = 0;
   for (const [at, question] of all.entries()) {
     const before = await scene.decode.externalTokenCount();
     const startMs = performance.now();
     const answer = await send(question, scene.proxyUrl);
     const tookMs = Math.round(performance.now() - startMs);
-    const expected = fullBlockTokens(lone[at] as Answer);
+    const expected = offeredTokens(name, lone[at] as Answer);
     const external = await externalTokens(scene, before, expected);
     const flaw = flawOf(answer, lone[at] as Answer);
     const isGood = flaw === null && external === expected;
@@ -73,11 +78,11 @@ async function inTurn(scene: Scene, name: string, all: readonly Question[], lone
 }
 
 /** All at once, judged by their sum. */
-async function atOnce(scene: Scene, name: string, all: readonly Question[], lone: Answer[]) {
+async function atOnce(scene: Scene, name: Connector, all: readonly Question[], lone: Answer[]) {
   const before = await scene.decode.externalTokenCount();
   const answers = await Promise.all(all.map((question) => send(question, scene.proxyUrl)));
   const flaws = answers.filter((answer, at) => flawOf(answer, lone[at] as Answer) !== null).length;
-  const expected = lone.reduce((sum, answer) => sum + fullBlockTokens(answer), 0);
+  const expected = lone.reduce((sum, answer) => sum + offeredTokens(name, answer), 0);
   const external = await externalTokens(scene, before, expected);
   const isGood = flaws === 0 && external === expected;
   print(
