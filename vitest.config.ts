@@ -21,7 +21,11 @@ export default defineConfig({
         ...onSources,
         test: {
           name: 'unit',
-          include: ['packages/*/test/**/*.test.ts', 'tooling/test/**/*.test.ts'],
+          include: [
+            'packages/*/test/**/*.test.ts',
+            'simulation/test/**/*.test.ts',
+            'tooling/test/**/*.test.ts',
+          ],
           exclude: ['**/*.e2e.test.ts', '**/node_modules/**'],
         },
       },

@@ -3,6 +3,7 @@
  * command line. The core (pool, policies, plan of a request) is pure and runs in a simulator too.
  */
 
+export { Admission, type Waiter } from './core/admission.ts';
 export { Assignment } from './core/instance-load.ts';
 export {
   type FailureReason,
