@@ -59,7 +59,10 @@ export class Cluster {
     });
     const model = profile.name;
     const instanceCount = prefillCount + decodeCount;
-    this.#pool = new InstancePool({ model, policies, random, instanceCountMax: instanceCount });
+    this.#pool = new InstancePool({
+      ...{ model, policies, random, clock: this.#clock },
+      instanceCountMax: instanceCount,
+    });
     const cost = new CostModel(profile);
     const storeBlocks = Math.floor(profile.storeTokensPerInstance / blockTokens);
     this.#sharedStore = store === 'shared' ? new BlockCache(storeBlocks * instanceCount) : null;
@@ -68,6 +71,7 @@ export class Cluster {
       const member = this.#pool.add(kind, { host: `${kind}-${at}`, port: 1 });
       this.#pool.identified(member, {
         ...{ modelIds: [model], models: [], ours: true, fingerprint: null, tensorParallelSize: 1 },
+        ...{ engineId: null, kvRole: null },
       });
       this.#nodes.set(member, {
         instance: new SimulatedInstance({ clock: this.#clock, profile, cost, blockTokens }),

@@ -84,7 +84,7 @@ export class Journey implements Waiter {
     const { pool, clock, sharedStore } = this.#parts;
     const nowMs = clock.monotonicMs();
     prefill.promptDone(nowMs);
-    pool.release(prefill, null, nowMs, 0);
+    pool.release(prefill, 'answered', nowMs, 0);
     const decode = pool.assign('decode', pool.up('decode'), this.#factsNow(), nowMs);
     const { inputTokens, outputTokens, blocks } = this.#request;
     this.#afterHop(() =>
@@ -100,7 +100,7 @@ export class Journey implements Waiter {
         },
         onEnd: () =>
           this.#afterHop(() => {
-            pool.release(decode, null, clock.monotonicMs(), outputTokens);
+            pool.release(decode, 'answered', clock.monotonicMs(), outputTokens);
             this.#end('answered', clock.monotonicMs() - this.#arrivedMs);
           }),
       }),

@@ -1,5 +1,5 @@
 import type { Clock, Scheduled } from '@tsukimi/base';
-import type { PoolInstance } from './core/instance-pool.ts';
+import type { PoolInstance } from './core/pool-instance.ts';
 import type { Deadlines } from './deadlines.ts';
 
 export interface AttemptWatchOptions {

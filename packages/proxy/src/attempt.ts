@@ -1,6 +1,6 @@
 import type { Scheduled } from '@tsukimi/base';
 import type { AttemptWatch } from './attempt-watch.ts';
-import type { PoolInstance } from './core/instance-pool.ts';
+import type { PoolInstance } from './core/pool-instance.ts';
 import type { Leg } from './core/request-plan.ts';
 import type { UpstreamCall, UpstreamHeaders } from './upstream.ts';
 

@@ -23,6 +23,8 @@ export const deadlines = {
   nobodyUpMs: 1_500,
   /** From one look at who an instance is (models, fingerprint) to the next. */
   identityPeriodMs: 10_000,
+  /** A draining instance gets this long to finish what it has, unless the call says otherwise. */
+  drainMs: 60_000,
   /** A client that stopped reading its stream is given up after this. */
   clientStallMs: 120_000,
   /** A request that waits for its turn behind others is refused after this. */

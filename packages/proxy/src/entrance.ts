@@ -1,14 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Clock, Fault, HttpService, type Scheduled, type Service } from '@tsukimi/base';
-import type { InstanceAdmin } from './admin.ts';
 import type { ClientGate, Pass } from './client-gate.ts';
 import type { Admission, Waiter } from './core/admission.ts';
 import type { InstancePool } from './core/instance-pool.ts';
+import { poolWarnings } from './core/pool-warnings.ts';
 import type { Cors } from './cors.ts';
 import { limits } from './deadlines.ts';
 import { Exchange, type ExchangeContext } from './exchange.ts';
 import { isJson, readBody, sendBytes, sendFault, sendJson } from './http-answers.ts';
 import { JsonMembers } from './json-members.ts';
+import type { InstanceAdmin } from './membership/admin.ts';
 import type { ProxyMetrics } from './metrics.ts';
 
 export interface EntranceOptions {
@@ -48,7 +49,7 @@ export class Entrance implements Service {
       '/v1/completions': { POST: complete },
       '/v1/chat/completions': { POST: complete },
       '/v1/models': { GET: (request, response) => this.#models(request, response) },
-      '/instances/add': { POST: (request, response) => options.admin.add(request, response) },
+      ...options.admin.routes,
       '/status': { GET: (_, response) => sendJson(response, 200, this.#status()) },
       '/health': { GET: (_, response) => sendJson(response, 200, { status: 'ok' }) },
       '/ready': { GET: (_, response) => this.#ready(response) },
@@ -253,6 +254,9 @@ export class Entrance implements Service {
         kind: one.kind,
         state: one.state.name,
         reason: 'reason' in one.state ? one.state.reason : null,
+        draining: one.draining,
+        breaker: pool.breakerState(one),
+        ...this.#options.admin.facts(one),
         model: one.identity?.modelIds[0] ?? null,
         fingerprint: one.identity?.fingerprint ?? null,
         tensor_parallel_size: one.identity?.tensorParallelSize ?? null,
@@ -260,7 +264,7 @@ export class Entrance implements Service {
         requests_total: one.requestCount,
         failures_total: one.failureCount,
       })),
-      warnings: pool.warnings(),
+      warnings: poolWarnings(pool.instances),
     };
   }
 

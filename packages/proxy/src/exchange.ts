@@ -3,7 +3,8 @@ import { type Clock, Fault, type Logger, type Random, type Scheduled } from '@ts
 import { encodeSse, openAiError } from '@tsukimi/openai-api';
 import { Attempt, contentTypeOf, type WholeAnswer, whole } from './attempt.ts';
 import { AttemptWatch } from './attempt-watch.ts';
-import type { FailureReason, InstancePool, PoolInstance } from './core/instance-pool.ts';
+import type { InstancePool } from './core/instance-pool.ts';
+import type { FailureReason, PoolInstance } from './core/pool-instance.ts';
 import { type Leg, RequestPlan, type Step } from './core/request-plan.ts';
 import { type Deadlines, limits } from './deadlines.ts';
 import { FrameRelay } from './frame-relay.ts';
@@ -196,7 +197,8 @@ export class Exchange {
     attempt.streams =
       attempt.leg === 'decode' && status === 200 && contentType.startsWith('text/event-stream');
     if (this.#plan.streaming && !attempt.streams) {
-      this.#failed(attempt, 'status', `refused to continue the stream with status ${status}`);
+      const reason = status >= 500 ? 'status' : 'refused';
+      this.#failed(attempt, reason, `refused to continue the stream with status ${status}`);
       return;
     }
     attempt.answer = { status, headers, pieces: [], byteCount: 0 };
@@ -333,6 +335,7 @@ export class Exchange {
     metrics.observeMs('decode', clock.monotonicMs() - attempt.startMs);
     attempt.watch?.cancel();
     this.#attempt = null;
+    this.#plan.decodeDone(clock.monotonicMs(), this.#relay.tokenIds.length);
     this.#finish();
   }
 

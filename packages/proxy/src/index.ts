@@ -2,18 +2,10 @@
  * The prefill/decode proxy: `createProxy` gives the services of one process, `proxyOptions` its
  * command line. The core (pool, policies, plan of a request) is pure and runs in a simulator too.
  */
-
 export { Admission, type Waiter } from './core/admission.ts';
+export type { Identity } from './core/identity.ts';
 export { Assignment } from './core/instance-load.ts';
-export {
-  type FailureReason,
-  type Identity,
-  type InstanceKind,
-  InstancePool,
-  type InstancePoolOptions,
-  type InstanceState,
-  type PoolInstance,
-} from './core/instance-pool.ts';
+export { InstancePool, type InstancePoolOptions, type PoolEvent } from './core/instance-pool.ts';
 export { defaultPolicyName, type PolicyName, policies } from './core/policies/by-name.ts';
 export type {
   Candidate,
@@ -23,6 +15,14 @@ export type {
   Snapshot,
   Work,
 } from './core/policies/policy.ts';
+export type {
+  AttemptOutcome,
+  Endpoint,
+  FailureReason,
+  InstanceKind,
+  InstanceState,
+  PoolInstance,
+} from './core/pool-instance.ts';
 export { RequestPlan, type RequestPlanOptions, type Step } from './core/request-plan.ts';
 export { type ProxyOptions, proxyOptions } from './options.ts';
 export { assembleProxy, createProxy, type Proxy, type ProxyParts } from './proxy.ts';

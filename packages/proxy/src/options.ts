@@ -1,21 +1,22 @@
-import { type Address, type Options, type OptionValues, optionTypes } from '@tsukimi/base';
+import { type Options, type OptionValues, optionTypes } from '@tsukimi/base';
 import { z } from 'zod';
 import { defaultPolicyName, type PolicyName, policies } from './core/policies/by-name.ts';
+import type { Endpoint } from './core/pool-instance.ts';
 import { type Deadlines, deadlines } from './deadlines.ts';
-import { parseInstanceAddress } from './instance-address.ts';
+import { parseEndpoints } from './membership/endpoints.ts';
 
-const addresses = (flag: string) =>
+const endpoints = (flag: string) =>
   z
     .union([z.string(), z.array(z.string())])
     .default([])
-    .transform((given, context): Address[] => {
+    .transform((given, context): Endpoint[] => {
       const texts = (typeof given === 'string' ? [given] : given).flatMap((text) =>
         text.split(',').filter((part) => part !== ''),
       );
-      const parsed: Address[] = [];
+      const parsed: Endpoint[] = [];
       for (const text of texts) {
         try {
-          parsed.push(parseInstanceAddress(text, flag));
+          parsed.push(...parseEndpoints(text, flag));
         } catch (error) {
           context.addIssue((error as Error).message);
         }
@@ -59,14 +60,14 @@ export const proxyOptions = {
     aliases: ['m'],
   },
   prefill: {
-    schema: addresses('--prefill'),
-    doc: 'Prefill instances as host:port; may be empty, more can be added while it runs.',
+    schema: endpoints('--prefill'),
+    doc: 'Prefill instances: host:port, http(s)://host:port or host@8100-8107; may be empty, as more can be added while it runs.',
     kind: 'list',
     aliases: ['p'],
   },
   decode: {
-    schema: addresses('--decode'),
-    doc: 'Decode instances as host:port; may be empty, more can be added while it runs.',
+    schema: endpoints('--decode'),
+    doc: 'Decode instances, written as for --prefill; may be empty too.',
     kind: 'list',
     aliases: ['d'],
   },
@@ -86,7 +87,7 @@ export const proxyOptions = {
   },
   adminApiKey: {
     schema: z.string().min(1).optional(),
-    doc: 'Key that /instances/add asks for. Better given by the environment: ADMIN_API_KEY.',
+    doc: 'Key that the calls under /instances ask for. Better given by the environment: ADMIN_API_KEY.',
     env: 'ADMIN_API_KEY',
   },
   openaiApiKey: {

@@ -6,16 +6,17 @@ import {
   type Random,
   type Service,
 } from '@tsukimi/base';
-import { InstanceAdmin } from './admin.ts';
 import { ClientGate } from './client-gate.ts';
 import { Admission } from './core/admission.ts';
 import { ClientKeys, clientKeysIn, plainKey } from './core/client-keys.ts';
-import { InstancePool, type InstanceState, type PoolInstance } from './core/instance-pool.ts';
+import { InstancePool, type PoolEvent } from './core/instance-pool.ts';
 import { policies } from './core/policies/by-name.ts';
 import { Cors } from './cors.ts';
 import { deadlines as defaults, limits } from './deadlines.ts';
 import { Entrance } from './entrance.ts';
-import { InstanceWatch } from './instance-watch.ts';
+import { InstanceAdmin } from './membership/admin.ts';
+import { InstanceWatch } from './membership/instance-watch.ts';
+import { Membership } from './membership/membership.ts';
 import { ProxyMetrics } from './metrics.ts';
 import type { ProxyOptions } from './options.ts';
 import { Upstream } from './upstream.ts';
@@ -56,10 +57,9 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     },
     random,
     instanceCountMax: limits.instanceCountMax,
-    onChange: (instance, before) => logChange(logger, instance, before),
+    clock,
+    onEvent: (event) => onPoolEvent(event),
   });
-  for (const address of options.prefill) pool.add('prefill', address);
-  for (const address of options.decode) pool.add('decode', address);
   const authorization =
     options.openaiApiKey === undefined ? null : bearer('OPENAI_API_KEY', options.openaiApiKey);
   const upstream = new Upstream({
@@ -68,7 +68,24 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     idleConnectionCountMax: limits.idleConnectionCountMax,
   });
   const metrics = new ProxyMetrics();
-  const watch = new InstanceWatch({ pool, upstream, clock, logger, deadlines, authorization });
+  const watch = new InstanceWatch({ pool, upstream, clock, random, deadlines, authorization });
+  const membership = new Membership({ pool, watch, clock, logger, deadlines });
+  const onPoolEvent = (event: PoolEvent) => {
+    logEvent(logger, event);
+    const { instance } = event;
+    if (event.kind === 'suspect') watch.suspect(instance);
+    if (event.kind === 'replaced') upstream.dropIdle(instance.origin);
+    if (event.kind === 'left') {
+      watch.forget(instance);
+      membership.left(instance);
+      // It may be there for the other leg too.
+      if (pool.instances.every(({ origin }) => origin !== instance.origin)) {
+        upstream.drop(instance.origin);
+      }
+    }
+  };
+  for (const endpoint of options.prefill) membership.join('prefill', endpoint, 'flags');
+  for (const endpoint of options.decode) membership.join('decode', endpoint, 'flags');
   const admission = new Admission({
     activeCountMax: options.inFlightMax,
     queueLengthMax: options.queueMax,
@@ -85,7 +102,12 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     admission,
     gate,
     cors: new Cors({ allowedOrigins: options.allowedOrigins }),
-    admin: new InstanceAdmin({ pool, watch, adminApiKey: options.adminApiKey ?? null }),
+    admin: new InstanceAdmin({
+      pool,
+      membership,
+      deadlines,
+      adminApiKey: options.adminApiKey ?? null,
+    }),
     metrics,
     exchange: {
       clock,
@@ -105,6 +127,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     ...followed,
     ...(storeHandover === null ? [] : [storeHandover]),
     watch,
+    membership,
     entrance,
   ];
   return { services, entrance, pool, admission };
@@ -135,14 +158,18 @@ function bearer(what: string, key: string): string {
   return `Bearer ${key}`;
 }
 
-function logChange(logger: Logger, instance: PoolInstance, before: InstanceState): void {
-  const { kind, address, state } = instance;
+function logEvent(logger: Logger, event: PoolEvent): void {
+  const { kind, address, state } = event.instance;
   const fields = { kind, instance: address };
-  if (state.name === 'up') logger.info('proxy.instance_up', fields);
-  else if (state.name === 'mismatch') {
-    logger.error('proxy.wrong_model', { ...fields, reason: state.reason });
-  } else {
-    const reason = 'reason' in state ? state.reason : undefined;
-    logger.warn('proxy.instance_down', { ...fields, before: before.name, reason });
-  }
+  const reason = 'reason' in state ? state.reason : undefined;
+  if (event.kind === 'left') logger.info('proxy.instance_left', fields);
+  else if (event.kind === 'role') {
+    logger.info('proxy.instance_role', { ...fields, before: event.before });
+  } else if (event.kind === 'replaced') {
+    logger.warn('proxy.instance_replaced', { ...fields, reason: event.reason });
+  } else if (event.kind === 'suspect') {
+    // What happened to the attempt is logged where it was made.
+  } else if (state.name === 'up') logger.info('proxy.instance_up', fields);
+  else if (state.name === 'mismatch') logger.error('proxy.wrong_model', { ...fields, reason });
+  else logger.warn('proxy.instance_down', { ...fields, before: event.before.name, reason });
 }

@@ -27,6 +27,8 @@ export interface ScriptedInstanceOptions {
   readonly fingerprint?: string;
   readonly tensorParallelSize?: number;
   readonly cachedTokenCount?: number;
+  readonly kvRole?: string;
+  readonly engineId?: string;
   /** Off for measuring: requests are not kept. */
   readonly keepsRequests?: boolean;
   readonly fate?: (request: ScriptedRequest) => Fate;
@@ -63,6 +65,10 @@ export class ScriptedInstance {
   fate: (request: ScriptedRequest) => Fate;
   /** What `/v1/models` tells. */
   model: string;
+  /** Told by those that are ours; a restart of a real one changes it. */
+  engineId: string | null;
+  /** Streams wait for it after their first event. */
+  hold: Promise<void> | null = null;
   /** False: `/ready` and `/health` answer 503. */
   healthy = true;
   readonly #options: ScriptedInstanceOptions;
@@ -74,6 +80,7 @@ export class ScriptedInstance {
   constructor(options: ScriptedInstanceOptions = {}) {
     this.#options = options;
     this.model = options.model ?? 'tsukimi-demo';
+    this.engineId = options.engineId ?? null;
     this.fate = options.fate ?? (() => serve);
   }
 
@@ -138,6 +145,8 @@ export class ScriptedInstance {
       return json(response, 200, {
         fingerprint: this.#options.fingerprint ?? 'f00d',
         tensor_parallel_size: this.#options.tensorParallelSize ?? 1,
+        engine_id: this.engineId,
+        kv_role: this.#options.kvRole ?? null,
       });
     }
     if (path === '/ready' || path === '/health') {
@@ -212,6 +221,7 @@ export class ScriptedInstance {
     for (const frame of shown) {
       if (response.destroyed) return;
       if (!response.write(frame)) await drained(response);
+      await this.hold;
     }
     if (breaks === null) {
       response.end();

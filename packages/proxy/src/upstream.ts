@@ -1,6 +1,6 @@
 import type { Clock, Scheduled } from '@tsukimi/base';
 import { Client, type Dispatcher } from 'undici';
-import type { FailureReason, PoolInstance } from './core/instance-pool.ts';
+import type { FailureReason, PoolInstance } from './core/pool-instance.ts';
 
 export interface UpstreamRequest {
   readonly method: 'GET' | 'POST';
@@ -38,7 +38,10 @@ const idleConnectionMs = 10_000;
 /** A connection that may be idle, and whether a call over it has ended well since it was opened. */
 interface Connection {
   readonly client: Client;
+  readonly origin: string;
   reused: boolean;
+  /** What runs over it; null while it is idle. */
+  call: Call | null;
 }
 
 /**
@@ -48,19 +51,19 @@ interface Connection {
 export class Upstream {
   readonly #options: UpstreamOptions;
   readonly #idle = new Map<string, Connection[]>();
-  readonly #all = new Set<Client>();
+  readonly #all = new Set<Connection>();
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
   }
 
   send(
-    instance: Pick<PoolInstance, 'address'>,
+    instance: Pick<PoolInstance, 'origin'>,
     request: UpstreamRequest,
     listener: UpstreamListener,
   ): UpstreamCall {
-    const call = new Call(this, this.#options, instance.address, request, listener);
-    call.begin(this.#take(instance.address));
+    const call = new Call(this, this.#options, instance.origin, request, listener);
+    call.begin(this.#take(instance.origin));
     return call;
   }
 
@@ -69,20 +72,40 @@ export class Upstream {
     return this.#all.size;
   }
 
+  /** Closes the connections there that nobody uses. */
+  dropIdle(origin: string): void {
+    const idle = this.#idle.get(origin) ?? [];
+    this.#idle.delete(origin);
+    for (const connection of idle) this.#discard(connection);
+  }
+
+  /** Closes all connections there; the calls over them fail. */
+  drop(origin: string): void {
+    this.dropIdle(origin);
+    for (const connection of this.#all) {
+      if (connection.origin === origin) connection.call?.cut('the instance was removed');
+    }
+  }
+
   /** Cuts whatever is still running. */
   async close(): Promise<void> {
     this.#idle.clear();
-    await Promise.all([...this.#all].map((client) => client.destroy()));
+    await Promise.all([...this.#all].map(({ client }) => client.destroy()));
     this.#all.clear();
   }
 
-  #take(address: string): Connection {
-    return this.#idle.get(address)?.pop() ?? this.fresh(address);
+  #take(origin: string): Connection {
+    return this.#idle.get(origin)?.pop() ?? this.fresh(origin);
+  }
+
+  #discard(connection: Connection): void {
+    this.#all.delete(connection);
+    connection.client.destroy().catch(() => {});
   }
 
   /** For `Call` only. */
-  fresh(address: string): Connection {
-    const client = new Client(`http://${address}`, {
+  fresh(origin: string): Connection {
+    const client = new Client(origin, {
       // Deadlines are the proxy's own, on its clock.
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -91,35 +114,36 @@ export class Upstream {
       // Instances offer to keep connections for a minute: after a burst that would be many, for nothing.
       keepAliveMaxTimeout: idleConnectionMs,
     });
-    const connection = { client, reused: false };
+    const connection: Connection = { client, origin, reused: false, call: null };
     client.on('connect', () => {
       connection.reused = false;
     });
-    this.#all.add(client);
+    this.#all.add(connection);
     return connection;
   }
 
   /** For `Call` only: keeps a connection that works, drops one that does not. */
-  giveBack(address: string, connection: Connection, works: boolean): void {
-    let idle = this.#idle.get(address);
+  giveBack(connection: Connection, works: boolean): void {
+    const { origin } = connection;
+    connection.call = null;
+    let idle = this.#idle.get(origin);
     if (idle === undefined) {
       idle = [];
-      this.#idle.set(address, idle);
+      this.#idle.set(origin, idle);
     }
     if (works && idle.length < this.#options.idleConnectionCountMax) {
       connection.reused = true;
       idle.push(connection);
       return;
     }
-    this.#all.delete(connection.client);
-    connection.client.destroy().catch(() => {});
+    this.#discard(connection);
   }
 }
 
 class Call implements UpstreamCall, Dispatcher.DispatchHandler {
   readonly #upstream: Upstream;
   readonly #options: UpstreamOptions;
-  readonly #address: string;
+  readonly #origin: string;
   readonly #request: UpstreamRequest;
   readonly #listener: UpstreamListener;
   #connection: Connection | null = null;
@@ -133,18 +157,19 @@ class Call implements UpstreamCall, Dispatcher.DispatchHandler {
   constructor(
     upstream: Upstream,
     options: UpstreamOptions,
-    address: string,
+    origin: string,
     request: UpstreamRequest,
     listener: UpstreamListener,
   ) {
     this.#upstream = upstream;
     this.#options = options;
-    this.#address = address;
+    this.#origin = origin;
     this.#request = request;
     this.#listener = listener;
   }
 
   begin(connection: Connection): void {
+    connection.call = this;
     this.#connection = connection;
     this.#controller = null;
     this.#reused = connection.reused;
@@ -159,6 +184,10 @@ class Call implements UpstreamCall, Dispatcher.DispatchHandler {
 
   abort(): void {
     this.#finish(false);
+  }
+
+  cut(reason: string): void {
+    this.#fail('reset', reason);
   }
 
   pause(): void {
@@ -210,9 +239,9 @@ class Call implements UpstreamCall, Dispatcher.DispatchHandler {
   #sendAgain(): void {
     this.#retried = true;
     if (this.#connection !== null) {
-      this.#upstream.giveBack(this.#address, this.#connection, false);
+      this.#upstream.giveBack(this.#connection, false);
     }
-    this.begin(this.#upstream.fresh(this.#address));
+    this.begin(this.#upstream.fresh(this.#origin));
   }
 
   #fail(reason: FailureReason, message: string): void {
@@ -226,7 +255,7 @@ class Call implements UpstreamCall, Dispatcher.DispatchHandler {
     this.#over = true;
     this.#connecting?.cancel();
     if (this.#connection !== null) {
-      this.#upstream.giveBack(this.#address, this.#connection, works);
+      this.#upstream.giveBack(this.#connection, works);
     }
   }
 }

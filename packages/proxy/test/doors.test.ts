@@ -83,7 +83,7 @@ describe('POST /instances/add', () => {
     const mismatch = await add(cluster.url, { type: 'prefill', instance: other });
     expect(await mismatch.json()).toEqual({
       detail: 'Instance validation failed.',
-      reason: 'it serves other, not tsukimi-demo',
+      reason: 'it serves "other", not "tsukimi-demo" as --model says',
     });
     await cluster.decode[0]?.kill();
     const instance = cluster.decode[0]?.address;

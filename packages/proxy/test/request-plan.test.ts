@@ -1,7 +1,9 @@
 import { SeededRandom } from '@tsukimi/base';
+import { FakeClock } from '@tsukimi/base/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Identity, InstancePool } from '../src/core/instance-pool.ts';
+import type { Identity } from '../src/core/identity.ts';
+import { InstancePool } from '../src/core/instance-pool.ts';
 import { loadOf, noFacts } from '../src/core/policies/policy.ts';
 import { roundRobin } from '../src/core/policies/round-robin.ts';
 import { RequestPlan } from '../src/core/request-plan.ts';
@@ -12,6 +14,8 @@ const identity: Identity = {
   ours: true,
   fingerprint: 'f',
   tensorParallelSize: 1,
+  engineId: null,
+  kvRole: null,
 };
 
 function cluster(prefillCount: number, decodeCount: number) {
@@ -20,6 +24,7 @@ function cluster(prefillCount: number, decodeCount: number) {
     policies: { prefill: roundRobin, decode: roundRobin },
     random: new SeededRandom(1),
     instanceCountMax: 64,
+    clock: new FakeClock(),
   });
   const add = (kind: 'prefill' | 'decode', port: number) => {
     const instance = pool.add(kind, { host: 'h', port });

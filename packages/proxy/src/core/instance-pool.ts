@@ -1,67 +1,32 @@
-import { type Address, assert, Fault, formatAddress, type Random } from '@tsukimi/base';
-import { Assignment, InstanceLoad } from './instance-load.ts';
+import { assert, type Clock, Fault, formatAddress, type Random } from '@tsukimi/base';
+import { type Identity, mismatchReason, replacementReason, servesModel } from './identity.ts';
+import { Assignment } from './instance-load.ts';
 import {
-  type Candidate,
   noFacts,
   type Policy,
   type RequestFacts,
   type Snapshot,
   type Work,
 } from './policies/policy.ts';
+import {
+  type AttemptOutcome,
+  type Endpoint,
+  type InstanceKind,
+  type InstanceState,
+  Member,
+  type PoolInstance,
+} from './pool-instance.ts';
 
-export type InstanceKind = 'prefill' | 'decode';
-
-/** What an instance told about itself. */
-export interface Identity {
-  /** Every id that its `/v1/models` lists. */
-  readonly modelIds: readonly string[];
-  /** The entries of its `/v1/models`, as they came. */
-  readonly models: readonly unknown[];
-  /** It answers `/tsukimi/instance`: token ids, resuming and our own fields are understood. */
-  readonly ours: boolean;
-  /** Of weights and cache layout; only instances of ours tell. */
-  readonly fingerprint: string | null;
-  readonly tensorParallelSize: number | null;
-}
-
-export type InstanceState =
-  | { readonly name: 'unknown' }
-  | { readonly name: 'up' }
-  | { readonly name: 'down'; readonly reason: string }
-  /** It answers, but serves another model than the proxy was started for. Never used. */
-  | { readonly name: 'mismatch'; readonly reason: string };
-
-/** Why an attempt at an instance failed. */
-export type FailureReason = 'connect' | 'reset' | 'timeout' | 'status' | 'malformed';
-
-/** Read-only for everybody but the pool. */
-export interface PoolInstance extends Candidate {
-  readonly kind: InstanceKind;
-  readonly address: string;
-  readonly endpoint: Address;
-  readonly state: InstanceState;
-  readonly identity: Identity | null;
-  readonly requestCount: number;
-  readonly failureCount: number;
-}
-
-class Member extends InstanceLoad implements PoolInstance {
-  readonly kind: InstanceKind;
-  readonly address: string;
-  readonly endpoint: Address;
-  state: InstanceState = { name: 'unknown' };
-  identity: Identity | null = null;
-  requestCount = 0;
-  failureCount = 0;
-  failedProbeCount = 0;
-
-  constructor(kind: InstanceKind, endpoint: Address, order: number) {
-    super(order);
-    this.kind = kind;
-    this.endpoint = endpoint;
-    this.address = formatAddress(endpoint);
-  }
-}
+/** What happens to instances, for whoever keeps something of them. */
+export type PoolEvent =
+  | { readonly kind: 'state'; readonly instance: PoolInstance; readonly before: InstanceState }
+  /** An attempt could not connect or lost its connection: who answers there now is to be found out. */
+  | { readonly kind: 'suspect'; readonly instance: PoolInstance }
+  /** Another engine answers there now: whatever was known of the one before holds no more. */
+  | { readonly kind: 'replaced'; readonly instance: PoolInstance; readonly reason: string }
+  | { readonly kind: 'role'; readonly instance: PoolInstance; readonly before: InstanceKind }
+  /** It is in the pool no more, and nothing is to be sent there. */
+  | { readonly kind: 'left'; readonly instance: PoolInstance };
 
 export interface InstancePoolOptions {
   /** The id that instances must serve. */
@@ -69,21 +34,28 @@ export interface InstancePoolOptions {
   readonly policies: Readonly<Record<InstanceKind, Policy>>;
   readonly random: Random;
   readonly instanceCountMax: number;
-  /** Told of every change of an instance's state. */
-  readonly onChange?: (instance: PoolInstance, before: InstanceState) => void;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+  readonly onEvent?: (event: PoolEvent) => void;
 }
 
 /** Failed probes in a row after which an instance counts as down. */
 const failedProbeCountMax = 2;
 
 /**
- * Knows all instances: which are up, what they serve, how much they have to do. Synchronous; time and
- * sockets are outside.
+ * Knows all instances: which may be used, what they serve, how much they have to do. Synchronous;
+ * probes, deadlines and sockets are outside.
  */
 export class InstancePool {
   readonly #options: InstancePoolOptions;
-  readonly #members: Member[] = [];
+  #members: readonly Member[] = [];
+  /** Have left while attempts at them went on. */
+  readonly #departed = new Set<Member>();
   readonly #up: Record<InstanceKind, readonly Member[]> = { prefill: [], decode: [] };
+  /** When a breaker lets somebody in again, so that `#up` changes by time alone. */
+  readonly #upUntilMs: Record<InstanceKind, number> = {
+    prefill: Number.POSITIVE_INFINITY,
+    decode: Number.POSITIVE_INFINITY,
+  };
   /** Filled anew for every choice, so that none makes garbage. */
   readonly #snapshot: { -readonly [K in keyof Snapshot<Member>]: Snapshot<Member>[K] } = {
     work: 'whole',
@@ -108,8 +80,13 @@ export class InstancePool {
     return this.#options.model;
   }
 
-  /** Those that may be used, in the order they joined. */
+  /**
+   * Those that may be used, in the order they joined. Whose breaker is open is left out, unless that
+   * would leave nobody.
+   */
   up(kind: InstanceKind): readonly PoolInstance[] {
+    const untilMs = this.#upUntilMs[kind];
+    if (untilMs !== Number.POSITIVE_INFINITY && this.#nowMs() >= untilMs) this.#refresh(kind);
     return this.#up[kind];
   }
 
@@ -118,17 +95,58 @@ export class InstancePool {
   }
 
   /** Throws `ALREADY_EXISTS` for a second one of the same kind and address, `OVERLOADED` when full. */
-  add(kind: InstanceKind, endpoint: Address): PoolInstance {
-    const member = new Member(kind, endpoint, this.#joinedCount);
-    if (this.find(kind, member.address) !== null) {
-      throw new Fault('ALREADY_EXISTS', `${member.address} is a ${kind} instance already`);
+  add(kind: InstanceKind, endpoint: Endpoint): PoolInstance {
+    if (this.find(kind, formatAddress(endpoint)) !== null) {
+      const reason = `${formatAddress(endpoint)} is a ${kind} instance already`;
+      throw new Fault('ALREADY_EXISTS', reason);
     }
     if (this.#members.length >= this.#options.instanceCountMax) {
       throw new Fault('OVERLOADED', `there are ${this.#members.length} instances already`);
     }
-    this.#members.push(member);
+    const member = new Member(kind, endpoint, this.#joinedCount);
     this.#joinedCount += 1;
+    this.#members = [...this.#members, member];
     return member;
+  }
+
+  /** Nothing new goes there from now on; it leaves when its last attempt has ended. */
+  drain(instance: PoolInstance): void {
+    const member = instance as Member;
+    if (member.draining || !this.#members.includes(member)) return;
+    member.draining = true;
+    this.#refresh(member.kind);
+    if (member.activeRequestCount === 0) this.remove(member);
+  }
+
+  /** It drains no more. */
+  keep(instance: PoolInstance): void {
+    (instance as Member).draining = false;
+    this.#refresh(instance.kind);
+  }
+
+  /** It leaves at once; attempts that go on there are counted until they end. Harmless when repeated. */
+  remove(instance: PoolInstance): void {
+    const member = instance as Member;
+    if (!this.#members.includes(member)) return;
+    this.#members = this.#members.filter((one) => one !== member);
+    if (member.activeRequestCount > 0) this.#departed.add(member);
+    member.state = { name: 'down', reason: 'was removed' };
+    this.#refresh(member.kind);
+    this.#options.onEvent?.({ kind: 'left', instance: member });
+  }
+
+  /** The other legs from now on; those under way go on. Throws `ALREADY_EXISTS` if it is there twice. */
+  setKind(instance: PoolInstance, kind: InstanceKind): void {
+    const member = instance as Member;
+    const before = member.kind;
+    if (before === kind) return;
+    if (this.find(kind, member.address) !== null) {
+      throw new Fault('ALREADY_EXISTS', `${member.address} is a ${kind} instance already`);
+    }
+    member.kind = kind;
+    this.#refresh(before);
+    this.#refresh(kind);
+    this.#options.onEvent?.({ kind: 'role', instance: member, before });
   }
 
   /**
@@ -142,7 +160,8 @@ export class InstancePool {
     nowMs: number,
   ): Assignment<PoolInstance> {
     const { policies, random } = this.#options;
-    const policy = policies[work === 'prefill' ? 'prefill' : 'decode'];
+    const leg = legOf(work);
+    const policy = policies[leg];
     const snapshot = this.#snapshot;
     snapshot.work = work;
     snapshot.request = request;
@@ -154,28 +173,39 @@ export class InstancePool {
     member.lastTurn = this.#turn;
     member.requestCount += 1;
     this.#assignmentCount += 1;
+    const breaker = member.breakers[leg];
+    if (!breaker.closed) {
+      breaker.began();
+      this.#refresh(leg);
+    }
     return new Assignment(member, work, request, choice, nowMs);
   }
 
-  /**
-   * The attempt is over. `failure` is null when the instance is not to blame: it answered, or the
-   * client left. `outputTokenCount` is what came of a stream; 0 when not known.
-   */
+  /** The attempt is over. `outputTokenCount` is what came of a stream; 0 when not known. */
   release(
     assignment: Assignment<PoolInstance>,
-    failure: { readonly reason: FailureReason; readonly message: string } | null,
+    outcome: AttemptOutcome,
     nowMs: number,
     outputTokenCount: number,
   ): void {
     const member = assignment.instance as Member;
     assignment.ended(nowMs, outputTokenCount);
     this.#assignmentCount -= 1;
-    if (failure === null) return;
-    member.failureCount += 1;
-    // Nobody listens there: it need not fail for others first. The next good probe brings it back.
-    if (failure.reason === 'connect' && member.state.name === 'up') {
-      this.#change(member, { name: 'down', reason: failure.message });
+    this.#tellBreaker(member, legOf(assignment.work), outcome, nowMs);
+    if (typeof outcome !== 'string') {
+      member.failureCount += 1;
+      // Nobody listens there: it need not fail for others first. The next good probe brings it back.
+      if (outcome.reason === 'connect' && member.state.name === 'up') {
+        member.wasGone = true;
+        this.#change(member, { name: 'down', reason: outcome.message });
+      }
+      if (outcome.reason === 'connect' || outcome.reason === 'reset') {
+        this.#options.onEvent?.({ kind: 'suspect', instance: member });
+      }
     }
+    if (member.activeRequestCount > 0) return;
+    if (member.draining) this.remove(member);
+    this.#departed.delete(member);
   }
 
   /** Bytes of an answer came: it lives, whatever a probe that was late thinks. */
@@ -184,16 +214,32 @@ export class InstancePool {
   }
 
   /** The instance told who it is. Up if it serves the model, else a mismatch. */
-  identified(instance: PoolInstance, identity: Identity): void {
+  identified(instance: PoolInstance, told: Identity): void {
     const member = instance as Member;
+    const before = member.identity;
+    // An engine that did not say it this time is not taken for another one by that.
+    const engineId = told.engineId ?? (member.wasGone ? null : (before?.engineId ?? null));
+    const identity = { ...told, engineId };
+    const restarted = member.wasGone && (engineId === null || before?.engineId === null);
+    const reason =
+      before === null
+        ? null
+        : (replacementReason(before, identity) ?? (restarted ? 'it was gone' : null));
     member.identity = identity;
     member.failedProbeCount = 0;
+    member.wasGone = false;
+    if (reason !== null) {
+      for (const breaker of Object.values(member.breakers)) breaker.reset();
+      member.forgetSpeeds();
+      this.#options.onEvent?.({ kind: 'replaced', instance: member, reason });
+    }
     this.#change(
       member,
       servesModel(identity.modelIds, this.#options.model)
         ? { name: 'up' }
         : { name: 'mismatch', reason: mismatchReason(identity.modelIds, this.#options.model) },
     );
+    this.#refresh(member.kind);
   }
 
   /** A probe of an instance that is up found it well. */
@@ -201,76 +247,83 @@ export class InstancePool {
     (instance as Member).failedProbeCount = 0;
   }
 
-  probeFailed(instance: PoolInstance, reason: string): void {
+  /** `gone`: nobody listens there. */
+  probeFailed(instance: PoolInstance, reason: string, gone = false): void {
     const member = instance as Member;
     member.failedProbeCount += 1;
+    if (gone) member.wasGone = true;
     if (member.state.name === 'up' && member.failedProbeCount < failedProbeCountMax) return;
     this.#change(member, { name: 'down', reason });
   }
 
-  /** What an operator should know: instances that can never share KVCache, or serve something else. */
-  warnings(): string[] {
-    const warnings = this.#members.flatMap(({ kind, address, state }) =>
-      state.name === 'mismatch' ? [`${kind} ${address} ${state.reason}; it gets no requests`] : [],
-    );
-    const known = this.#members.filter(({ identity }) => identity?.ours === true);
-    for (const [what, of] of [
-      ['tensor_parallel_size', (one: Member) => one.identity?.tensorParallelSize],
-      ['fingerprint', (one: Member) => one.identity?.fingerprint],
-    ] as const) {
-      const groups = new Map<string, string[]>();
-      for (const one of known) {
-        const value = of(one);
-        if (value === null || value === undefined) continue;
-        const group = groups.get(String(value)) ?? [];
-        groups.set(String(value), [...group, one.address]);
-      }
-      if (groups.size < 2) continue;
-      const shown = [...groups].map(([value, addresses]) => `${value} (${addresses.join(', ')})`);
-      warnings.push(`${what} differs, so these never share KVCache: ${shown.join('; ')}`);
-    }
-    return warnings;
+  /** For people: of the leg that it is there for. */
+  breakerState(instance: PoolInstance): 'closed' | 'open' | 'half-open' {
+    return (instance as Member).breakers[instance.kind].stateAt(this.#nowMs());
   }
 
   /** Throws if the counters cannot be right. */
   checkInvariants(): void {
     let activeCount = 0;
-    for (const member of this.#members) {
+    for (const member of [...this.#members, ...this.#departed]) {
       activeCount += member.activeRequestCount;
       member.checkInvariants();
       assert(
-        this.#up[member.kind].includes(member) === (member.state.name === 'up'),
-        `${member.address} may be chosen exactly while it is up`,
+        !this.#up[member.kind].includes(member) || this.#isUsable(member),
+        `${member.address} is chosen only while it is up and stays`,
       );
+    }
+    for (const kind of ['prefill', 'decode'] as const) {
+      const usable = this.#members.some((one) => one.kind === kind && this.#isUsable(one));
+      assert(usable === this.#up[kind].length > 0, `a ${kind} instance is chosen if any can be`);
     }
     assert(activeCount === this.#assignmentCount, 'every attempt is counted at one instance');
   }
 
+  #tellBreaker(member: Member, leg: InstanceKind, outcome: AttemptOutcome, nowMs: number): void {
+    const breaker = member.breakers[leg];
+    const wasClosed = breaker.closed;
+    if (typeof outcome === 'string') {
+      if (wasClosed && outcome === 'abandoned') return;
+      breaker.ended(outcome, nowMs);
+    } else if (outcome.reason === 'refused') breaker.ended('answered', nowMs);
+    else breaker.ended('failed', nowMs);
+    if (!wasClosed || !breaker.closed) this.#refresh(leg);
+  }
+
+  #isUsable(member: Member): boolean {
+    return member.state.name === 'up' && !member.draining;
+  }
+
+  #refresh(kind: InstanceKind): void {
+    const usable = this.#members.filter((one) => one.kind === kind && this.#isUsable(one));
+    const nowMs = this.#nowMs();
+    const allowed = usable.filter((one) => one.breakers[kind].allows(nowMs));
+    this.#up[kind] = allowed.length > 0 ? allowed : usable;
+    const changes = usable
+      .map((one) => one.breakers[kind].openUntilMs)
+      .filter((untilMs) => untilMs > nowMs);
+    this.#upUntilMs[kind] = Math.min(Number.POSITIVE_INFINITY, ...changes);
+  }
+
   #change(member: Member, state: InstanceState): void {
+    if (!this.#members.includes(member)) return;
     const before = member.state;
     member.state = state;
     if (before.name === state.name && reasonOf(before) === reasonOf(state)) return;
-    this.#up[member.kind] = this.#members.filter(
-      (one) => one.kind === member.kind && one.state.name === 'up',
-    );
-    this.#options.onChange?.(member, before);
+    this.#refresh(member.kind);
+    this.#options.onEvent?.({ kind: 'state', instance: member, before });
   }
+
+  #nowMs(): number {
+    return this.#options.clock.monotonicMs();
+  }
+}
+
+/** Whose policy and breaker count. */
+function legOf(work: Work): InstanceKind {
+  return work === 'prefill' ? 'prefill' : 'decode';
 }
 
 function reasonOf(state: InstanceState): string | null {
   return 'reason' in state ? state.reason : null;
-}
-
-/** Whole ids, over all that are served; a path and its last part are the same model. */
-export function servesModel(ids: readonly string[], model: string): boolean {
-  return ids.some((id) => id === model || lastPart(id) === lastPart(model));
-}
-
-function mismatchReason(ids: readonly string[], model: string): string {
-  const served = ids.length === 0 ? 'no model' : ids.map((id) => `"${id}"`).join(', ');
-  return `serves ${served}, not "${model}" as --model says`;
-}
-
-function lastPart(id: string): string {
-  return id.slice(id.lastIndexOf('/') + 1);
 }

@@ -1,7 +1,8 @@
 import { assert } from '@tsukimi/base';
 import type { Assignment } from './instance-load.ts';
-import type { FailureReason, InstancePool, PoolInstance } from './instance-pool.ts';
+import type { InstancePool } from './instance-pool.ts';
 import type { RequestFacts } from './policies/policy.ts';
+import type { AttemptOutcome, FailureReason, PoolInstance } from './pool-instance.ts';
 
 export type Leg = 'prefill' | 'decode';
 
@@ -34,7 +35,7 @@ const nobodyUpPauseMs = 250;
 /**
  * Where one request goes next: tries of the prefill leg, tries of the decode leg, a stream, and its
  * continuation elsewhere. One attempt at a time; every `attempt` step is answered by exactly one of
- * `prefillDone`, `failed` and `end`.
+ * `prefillDone`, `decodeDone`, `failed` and `end`.
  */
 export class RequestPlan {
   readonly #pool: InstancePool;
@@ -110,9 +111,15 @@ export class RequestPlan {
   prefillDone(nowMs: number): void {
     assert(this.#state === 'prefill' && this.#current !== null, 'only the prefill leg ends so');
     this.#current.promptDone(nowMs);
-    this.#release(null, nowMs, 0);
+    this.#release('answered', nowMs, 0);
     this.#prefilled = true;
     this.#enterDecode();
+  }
+
+  /** The decode leg was answered to its end; see `end` for `outputTokenCount`. */
+  decodeDone(nowMs: number, outputTokenCount: number): void {
+    this.#release('answered', nowMs, outputTokenCount);
+    this.#state = 'ended';
   }
 
   /** The attempt is over, and another instance may do better. */
@@ -143,11 +150,11 @@ export class RequestPlan {
   }
 
   /**
-   * Answered, given up, or the client is gone. `outputTokenCount` is what came of the stream since it
+   * Given up, or the client is gone. `outputTokenCount` is what came of the stream since it
    * began at this instance; 0 when not known. Harmless when repeated.
    */
   end(nowMs: number, outputTokenCount: number): void {
-    if (this.#current !== null) this.#release(null, nowMs, outputTokenCount);
+    if (this.#current !== null) this.#release('abandoned', nowMs, outputTokenCount);
     this.#state = 'ended';
   }
 
@@ -183,13 +190,9 @@ export class RequestPlan {
     return { kind: 'attempt', leg, instance };
   }
 
-  #release(
-    failure: { readonly reason: FailureReason; readonly message: string } | null,
-    nowMs: number,
-    outputTokenCount: number,
-  ): void {
+  #release(outcome: AttemptOutcome, nowMs: number, outputTokenCount: number): void {
     assert(this.#current !== null, 'what is released is held');
-    this.#pool.release(this.#current, failure, nowMs, outputTokenCount);
+    this.#pool.release(this.#current, outcome, nowMs, outputTokenCount);
     this.#current = null;
     this.#streamedFrom = null;
   }

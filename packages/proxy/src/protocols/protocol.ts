@@ -1,5 +1,5 @@
 import { type Random } from '@tsukimi/base';
-import type { PoolInstance } from '../core/instance-pool.ts';
+import type { PoolInstance } from '../core/pool-instance.ts';
 import type { JsonMembers } from '../json-members.ts';
 import type { RequestTraits } from '../request-traits.ts';
 

@@ -1,4 +1,4 @@
-import type { PoolInstance } from '../core/instance-pool.ts';
+import type { PoolInstance } from '../core/pool-instance.ts';
 import type { JsonMembers } from '../json-members.ts';
 import type { HashExtras } from './block-hash.ts';
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import type { PoolInstance } from '../../src/core/instance-pool.ts';
+import type { PoolInstance } from '../../src/core/pool-instance.ts';
 import { JsonMembers } from '../../src/json-members.ts';
 import { prefilledPrompts } from '../../src/vllm-store/prefilled-prompts.ts';
 

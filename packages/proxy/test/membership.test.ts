@@ -1,0 +1,140 @@
+import { SeededRandom, silentLogger } from '@tsukimi/base';
+import { FakeClock } from '@tsukimi/base/testing';
+import { describe, expect, it } from 'vitest';
+import type { Identity } from '../src/core/identity.ts';
+import { InstancePool } from '../src/core/instance-pool.ts';
+import { noFacts } from '../src/core/policies/policy.ts';
+import { roundRobin } from '../src/core/policies/round-robin.ts';
+import { deadlines } from '../src/deadlines.ts';
+import { Membership } from '../src/membership/membership.ts';
+
+const endpoint = { host: 'h', port: 1 };
+
+function group(told: Partial<Identity> = {}) {
+  const clock = new FakeClock();
+  const identity: Identity = {
+    modelIds: ['m'],
+    models: [],
+    ours: true,
+    fingerprint: 'f',
+    tensorParallelSize: 1,
+    engineId: 'e',
+    kvRole: 'kv_both',
+    ...told,
+  };
+  const engine = { identity };
+  const pool: InstancePool = new InstancePool({
+    model: 'm',
+    policies: { prefill: roundRobin, decode: roundRobin },
+    random: new SeededRandom(1),
+    instanceCountMax: 8,
+    clock,
+    onEvent: (event) => {
+      if (event.kind === 'left') membership.left(event.instance);
+    },
+  });
+  const membership: Membership = new Membership({
+    pool,
+    clock,
+    deadlines,
+    logger: silentLogger,
+    watch: {
+      identify: async () => engine.identity,
+      watch: async (instance) => pool.identified(instance, engine.identity),
+    },
+  });
+  return { clock, pool, membership, engine };
+}
+
+describe('a registration', () => {
+  it('lasts while it is renewed', async () => {
+    const { clock, pool, membership } = group();
+    const { instance, joined } = await membership.register('decode', endpoint, 3_000);
+    expect(joined).toBe(true);
+    for (let count = 0; count < 5; count += 1) {
+      clock.advance(2_999);
+      // It moved since: where it was at first does not matter.
+      const renewed = await membership.register('prefill', endpoint, 3_000);
+      expect(renewed).toEqual({ instance, joined: false });
+    }
+    clock.advance(3_000);
+    expect(pool.instances).toEqual([]);
+    expect(clock.waitingCount).toBe(0);
+  });
+
+  it('drains one that is silent, and takes it back when it speaks', async () => {
+    const { clock, pool, membership } = group();
+    const { instance } = await membership.register('decode', endpoint, 3_000);
+    const assignment = pool.assign('decode', [instance], noFacts, 0);
+    clock.advance(3_000);
+    expect([instance.draining, pool.instances.length]).toEqual([true, 1]);
+    await membership.register('decode', endpoint, 3_000);
+    expect([instance.draining, pool.up('decode')]).toEqual([false, [instance]]);
+    clock.advance(3_000);
+    clock.advance(deadlines.drainMs);
+    expect(pool.instances).toEqual([]);
+    pool.release(assignment, 'answered', 0, 0);
+    pool.checkInvariants();
+    expect(clock.waitingCount).toBe(0);
+  });
+
+  it('never undoes what an operator did', async () => {
+    const { clock, pool, membership, engine } = group();
+    const { instance } = await membership.register('decode', endpoint, 3_000);
+    const assignment = pool.assign('decode', [instance], noFacts, 0);
+    membership.drain(instance, 10_000);
+    await membership.register('decode', endpoint, 3_000);
+    expect(instance.draining).toBe(true);
+    pool.release(assignment, 'answered', 0, 0);
+    await expect(membership.register('decode', endpoint, 3_000)).rejects.toThrow(/operator/);
+    engine.identity = { ...engine.identity, engineId: 'f' };
+    expect((await membership.register('decode', endpoint, 3_000)).joined).toBe(true);
+    const [other] = pool.instances;
+    if (other !== undefined) membership.remove(other);
+    await membership.add('decode', endpoint, 'admin');
+    await membership.register('decode', endpoint, 3_000);
+    clock.advance(60_000);
+    expect(pool.instances.length).toBe(1);
+  });
+
+  it('is refused where the instance cannot do the work, or serves something else', async () => {
+    const consumer = group({ kvRole: 'kv_consumer' });
+    await expect(consumer.membership.register('prefill', endpoint, 3_000)).rejects.toThrow(
+      'kv_role kv_consumer',
+    );
+    const other = group({ modelIds: ['x', 'y'] });
+    await expect(other.membership.register('prefill', endpoint, 3_000)).rejects.toThrow(
+      'serves "x", "y", not "m"',
+    );
+    expect(other.pool.instances).toEqual([]);
+  });
+});
+
+describe('a drain', () => {
+  it('ends at its deadline, or is called off by a new add', async () => {
+    const { clock, pool, membership } = group();
+    const instance = await membership.add('decode', endpoint, 'admin');
+    const assignment = pool.assign('decode', [instance], noFacts, 0);
+    membership.drain(instance, 500);
+    expect(membership.keep(instance)).toBe(true);
+    clock.advance(10_000);
+    expect(pool.instances).toEqual([instance]);
+    membership.drain(instance, 500);
+    membership.drain(instance, 900);
+    clock.advance(899);
+    expect(pool.instances).toEqual([instance]);
+    clock.advance(1);
+    expect(pool.instances).toEqual([]);
+    pool.release(assignment, { reason: 'reset', message: 'cut' }, 0, 0);
+    pool.checkInvariants();
+  });
+
+  it('leaves no timer behind when the process stops', async () => {
+    const { clock, pool, membership } = group();
+    const { instance } = await membership.register('decode', endpoint, 3_000);
+    pool.assign('decode', [instance], noFacts, 0);
+    membership.drain(instance, 500);
+    await membership.stop();
+    expect(clock.waitingCount).toBe(0);
+  });
+});
