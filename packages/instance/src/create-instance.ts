@@ -124,6 +124,7 @@ export async function createInstance(
         kvRole: transfer?.role ?? null,
         version,
         pid: process.pid,
+        engineId: [0, 1, 2, 3].map(() => random.uint32().toString(16).padStart(8, '0')).join(''),
       },
       clock,
       random,

@@ -39,6 +39,8 @@ interface InstanceFacts {
   readonly kvRole: KvRole | null;
   readonly version: string;
   readonly pid: number;
+  /** Another one with every start, by which a proxy sees that what it knew of this address is gone. */
+  readonly engineId: string;
 }
 
 type Environment = { Bindings: HttpBindings };
@@ -107,6 +109,7 @@ export class InstanceApi {
         kv_role: facts.kvRole,
         max_model_len: served.maxModelLen,
         pid: facts.pid,
+        engine_id: facts.engineId,
         version: facts.version,
       }),
     );

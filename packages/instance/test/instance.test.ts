@@ -305,6 +305,7 @@ describe('an instance', () => {
       kv_role: null,
       fingerprint: expect.stringMatching(/^[0-9a-f]{32}$/) as string,
       pid: process.pid,
+      engine_id: expect.stringMatching(/^[0-9a-f]{32}$/) as string,
     });
     expect((await fetch(`${url}/health`)).status).toBe(200);
     expect((await fetch(`${url}/ready`)).status).toBe(200);
