@@ -50,7 +50,7 @@ export const simulationOptions = {
   },
   policies: {
     schema: policyPairs,
-    doc: 'all, or names of policies; prefill+decode for one that differs between the legs.',
+    doc: 'Names of policies, or all, as when absent; prefill+decode for one that differs between the legs.',
   },
   stores: {
     schema: list(z.enum(['shared', 'private', 'none']), 'shared'),

@@ -81,6 +81,7 @@ export function describeOptions(options: Options): string {
         fallback.success &&
         fallback.data !== undefined &&
         fallback.data !== '' &&
+        !hasParts(fallback.data) &&
         option.kind !== 'flag'
           ? ` Default: ${Array.isArray(fallback.data) ? fallback.data.join(' ') || 'none' : JSON.stringify(fallback.data).replaceAll('"', '')}.`
           : '';
@@ -103,6 +104,11 @@ export const optionTypes = {
   /** A flag that is false unless given; `=false` and `=0` are understood as gflags does. */
   flag: z.union([z.boolean(), z.stringbool()]).default(false),
 } as const;
+
+/** A value that was taken apart, whose text is not to be had back. */
+function hasParts(value: unknown): boolean {
+  return [value].flat().some((one) => typeof one === 'object');
+}
 
 function spelt(name: string): string {
   return name.length === 1 ? `-${name}` : `--${flagOf(name)}`;

@@ -32,7 +32,7 @@ export interface ExchangeContext {
   /** Null where no master is known to ask. */
   readonly storeHandover: StoreHandover | null;
   /** The clients' `Authorization` is for the proxy, and no instance sees it. */
-  readonly keepsAuthorization: () => boolean;
+  readonly keepsAuthorization: boolean;
 }
 
 export interface ExchangeRequest {
@@ -408,7 +408,7 @@ export class Exchange {
       if (typeof value === 'string') headers.push(name, value);
     }
     const { authorization, keepsAuthorization } = this.#context;
-    const forInstances = keepsAuthorization() ? undefined : incoming.headers.authorization;
+    const forInstances = keepsAuthorization ? undefined : incoming.headers.authorization;
     const credential = forInstances ?? authorization;
     if (credential !== null) headers.push('authorization', credential);
     return headers;

@@ -119,7 +119,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
       deadlines,
       authorization,
       storeHandover,
-      keepsAuthorization: () => gate.keepsAuthorization,
+      keepsAuthorization: gate.keepsAuthorization,
     },
     requestIdPrefix: [0, 1, 2].map(() => random.uint32().toString(16).padStart(8, '0')).join(''),
   });

@@ -6,16 +6,7 @@ import { InstancePool, type PoolEvent } from '../src/core/instance-pool.ts';
 import { noFacts } from '../src/core/policies/policy.ts';
 import { roundRobin } from '../src/core/policies/round-robin.ts';
 import { poolWarnings } from '../src/core/pool-warnings.ts';
-
-const identity: Identity = {
-  modelIds: ['m'],
-  models: [],
-  ours: true,
-  fingerprint: 'f',
-  tensorParallelSize: 1,
-  engineId: 'e',
-  kvRole: null,
-};
+import { identity } from './identity.ts';
 
 function poolWithOne() {
   const clock = new FakeClock();

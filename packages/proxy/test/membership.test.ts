@@ -7,22 +7,13 @@ import { noFacts } from '../src/core/policies/policy.ts';
 import { roundRobin } from '../src/core/policies/round-robin.ts';
 import { deadlines } from '../src/deadlines.ts';
 import { Membership } from '../src/membership/membership.ts';
+import { identity } from './identity.ts';
 
 const endpoint = { host: 'h', port: 1 };
 
 function group(told: Partial<Identity> = {}) {
   const clock = new FakeClock();
-  const identity: Identity = {
-    modelIds: ['m'],
-    models: [],
-    ours: true,
-    fingerprint: 'f',
-    tensorParallelSize: 1,
-    engineId: 'e',
-    kvRole: 'kv_both',
-    ...told,
-  };
-  const engine = { identity };
+  const engine = { identity: { ...identity, kvRole: 'kv_both', ...told } as Identity };
   const pool: InstancePool = new InstancePool({
     model: 'm',
     policies: { prefill: roundRobin, decode: roundRobin },

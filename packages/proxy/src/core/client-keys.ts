@@ -101,10 +101,6 @@ export class ClientKeys {
     if (use !== undefined) use.activeCount -= 1;
   }
 
-  activeCountOf(name: string): number {
-    return this.#uses.get(name)?.activeCount ?? 0;
-  }
-
   #useOf(key: ClientKey, nowMs: number): Use {
     let use = this.#uses.get(key.name);
     if (use === undefined) {

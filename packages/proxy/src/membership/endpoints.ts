@@ -32,7 +32,7 @@ function parseUrl(text: string, what: string): Endpoint {
   if (!URL.canParse(text)) throw refuse('is not a URL');
   const { protocol, hostname, port, pathname, search, hash, username, password } = new URL(text);
   if (username !== '' || password !== '') {
-    throw refuse('holds credentials; name an environment variable in api_key_env of --config');
+    throw refuse('holds credentials; the key that all instances get is OPENAI_API_KEY');
   }
   if (pathname !== '/' || search !== '' || hash !== '') {
     throw refuse('has more than scheme, host and port; instances serve at the root');

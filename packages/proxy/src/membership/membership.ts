@@ -19,7 +19,7 @@ import { type Deadlines, limits } from '../deadlines.ts';
 import type { InstanceWatch } from './instance-watch.ts';
 
 /** Who brought an instance in, and hence who may take it out by silence. */
-export type Source = 'flags' | 'file' | 'admin' | 'registration';
+export type Source = 'flags' | 'admin' | 'registration';
 
 export interface MembershipOptions {
   readonly pool: InstancePool;
@@ -39,7 +39,7 @@ interface Entry {
 }
 
 /**
- * How instances come and go while the proxy runs: by an operator's word, by a file, by registering
+ * How instances come and go while the proxy runs: by an operator's word, or by registering
  * themselves. Whatever goes leaves through the pool, which tells all who keep something of it.
  */
 export class Membership implements Service {
@@ -84,7 +84,7 @@ export class Membership implements Service {
     return instance;
   }
 
-  /** `join`, then a first probe. One that was draining stays after all. */
+  /** `join`, then a first probe. Resolves whatever it said. */
   async add(kind: InstanceKind, endpoint: Endpoint, source: Source): Promise<PoolInstance> {
     const instance = this.join(kind, endpoint, source);
     this.#options.logger.info('proxy.instance_joined', {
