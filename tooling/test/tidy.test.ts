@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 /** Lowest layer first. A package may import only from rows that come before its own. */
 const layers = [
   ['base'],
-  ['wire', 'llama', 'openai-api'],
+  ['wire', 'llama', 'openai-api', 'http'],
   ['rpc', 'metadata'],
   ['transfer'],
   ['master', 'store'],

@@ -1,5 +1,6 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Clock, Fault, HttpService, type Scheduled, type Service } from '@tsukimi/base';
+import { type Clock, Fault, type Scheduled, type Service } from '@tsukimi/base';
+import { HttpServer, type ServerRequest, type ServerResponse } from '@tsukimi/http';
+import { openAiErrorOf } from '@tsukimi/openai-api';
 import type { ClientGate, Pass } from './client-gate.ts';
 import type { Admission, Waiter } from './core/admission.ts';
 import type { InstancePool } from './core/instance-pool.ts';
@@ -28,13 +29,13 @@ export interface EntranceOptions {
   readonly requestIdPrefix: string;
 }
 
-type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+type Handler = (request: ServerRequest, response: ServerResponse) => void;
 
 /** The proxy's HTTP side: routes, limits, and a request's way to its `Exchange`. */
 export class Entrance implements Service {
   readonly name = 'proxy';
   readonly #options: EntranceOptions;
-  readonly #http: HttpService;
+  readonly #http: HttpServer;
   readonly #routes: Readonly<Record<string, Readonly<Record<string, Handler>>>>;
   readonly #startMs: number;
   #heldByteCount = 0;
@@ -55,11 +56,13 @@ export class Entrance implements Service {
       '/ready': { GET: (_, response) => this.#ready(response) },
       '/metrics': { GET: (_, response) => this.#metrics(response) },
     };
-    this.#http = new HttpService({
+    this.#http = new HttpServer({
       name: this.name,
       host: options.host,
       port: options.port,
+      clock: options.clock,
       listener: (request, response) => this.#route(request, response),
+      refusalBody: (fault) => JSON.stringify(openAiErrorOf(fault).body),
     });
   }
 
@@ -81,10 +84,8 @@ export class Entrance implements Service {
     return this.#http.stop(deadline);
   }
 
-  #route(request: IncomingMessage, response: ServerResponse): void {
-    // A kept connection would hold up the stop until it times out.
-    if (this.#stopping) response.setHeader('connection', 'close');
-    const path = pathOf(request.url ?? '/');
+  #route(request: ServerRequest, response: ServerResponse): void {
+    const path = pathOf(request.url);
     const methods = Object.hasOwn(this.#routes, path) ? this.#routes[path] : undefined;
     if (methods === undefined) {
       request.resume();
@@ -103,7 +104,7 @@ export class Entrance implements Service {
         return;
       }
     }
-    const method = request.method === 'HEAD' ? 'GET' : (request.method ?? '');
+    const method = request.method === 'HEAD' ? 'GET' : request.method;
     const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
     if (handler === undefined) {
       request.resume();
@@ -117,10 +118,10 @@ export class Entrance implements Service {
     handler(request, response);
   }
 
-  #complete(request: IncomingMessage, response: ServerResponse): void {
+  #complete(request: ServerRequest, response: ServerResponse): void {
     const requestId = this.#requestId(request);
     const ownHeaders = { 'x-request-id': requestId };
-    const path = pathOf(request.url ?? '/');
+    const path = pathOf(request.url);
     let heldByteCount = 0;
     let exchange: Exchange | null = null;
     let calledOff: (() => void) | null = null;
@@ -207,14 +208,14 @@ export class Entrance implements Service {
   }
 
   /** The client's own if it is harmless to repeat, else a new one. */
-  #requestId(request: IncomingMessage): string {
+  #requestId(request: ServerRequest): string {
     const given = request.headers['x-request-id'];
     if (typeof given === 'string' && /^[\x21-\x7e]{1,128}$/.test(given)) return given;
     this.#requestCount += 1;
     return `${this.#options.requestIdPrefix}-${this.#requestCount}`;
   }
 
-  #models(request: IncomingMessage, response: ServerResponse): void {
+  #models(request: ServerRequest, response: ServerResponse): void {
     const { pool, gate } = this.#options;
     try {
       gate.check(request.headers);

@@ -1,5 +1,5 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Clock, Fault, type Logger, type Random, type Scheduled } from '@tsukimi/base';
+import type { ServerRequest, ServerResponse } from '@tsukimi/http';
 import { encodeSse, openAiError } from '@tsukimi/openai-api';
 import { Attempt, contentTypeOf, type WholeAnswer, whole } from './attempt.ts';
 import { AttemptWatch } from './attempt-watch.ts';
@@ -75,7 +75,7 @@ export class Exchange {
   /** `onOver` is called once, when nothing more will be done for this request. */
   constructor(
     context: ExchangeContext,
-    incoming: IncomingMessage,
+    incoming: ServerRequest,
     response: ServerResponse,
     request: ExchangeRequest,
     onOver: () => void,
@@ -401,14 +401,14 @@ export class Exchange {
     this.#onOver();
   }
 
-  #upstreamHeaders(incoming: IncomingMessage): readonly string[] {
+  #upstreamHeaders(incoming: ServerRequest): readonly string[] {
     const headers = ['content-type', 'application/json', 'x-request-id', this.#request.requestId];
     for (const name of forwardedHeaders) {
       const value = incoming.headers[name];
       if (typeof value === 'string') headers.push(name, value);
     }
     const { authorization, keepsAuthorization } = this.#context;
-    const forInstances = keepsAuthorization ? undefined : incoming.headers.authorization;
+    const forInstances = keepsAuthorization ? undefined : incoming.headers['authorization'];
     const credential = forInstances ?? authorization;
     if (credential !== null) headers.push('authorization', credential);
     return headers;

@@ -1,5 +1,5 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Fault } from '@tsukimi/base';
+import type { ServerRequest, ServerResponse } from '@tsukimi/http';
 import { openAiErrorOf } from '@tsukimi/openai-api';
 
 export type Headers = Readonly<Record<string, string>>;
@@ -9,7 +9,7 @@ export function sendBytes(
   response: ServerResponse,
   status: number,
   contentType: string,
-  body: string | Uint8Array,
+  body: string | Buffer,
   headers: Headers = {},
 ): void {
   if (response.headersSent || response.destroyed) return;
@@ -37,7 +37,7 @@ export function sendFault(response: ServerResponse, error: unknown, headers: Hea
   sendJson(response, answer.status, answer.body, { ...answer.headers, ...headers });
 }
 
-export function isJson(request: IncomingMessage): boolean {
+export function isJson(request: ServerRequest): boolean {
   const type = request.headers['content-type'] ?? '';
   return /^application\/json\s*(;|$)/i.test(type.trim());
 }
@@ -47,7 +47,7 @@ export function isJson(request: IncomingMessage): boolean {
  * client leaves before. `take` is told of every piece before it is kept, and may refuse it.
  */
 export function readBody(
-  request: IncomingMessage,
+  request: ServerRequest,
   byteCountMax: number,
   then: {
     onBody(body: Buffer): void;
@@ -83,6 +83,4 @@ export function readBody(
   request.on('end', () => {
     if (!refused) then.onBody(pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces));
   });
-  // The response's 'close' tells the same; without a listener it would be an uncaught error.
-  request.on('error', () => {});
 }

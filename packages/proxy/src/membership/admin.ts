@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Fault, formatAddress } from '@tsukimi/base';
+import type { ServerRequest, ServerResponse } from '@tsukimi/http';
 import type { InstancePool } from '../core/instance-pool.ts';
 import type { Endpoint, InstanceKind, PoolInstance } from '../core/pool-instance.ts';
 import { type Deadlines, limits } from '../deadlines.ts';
@@ -16,7 +16,7 @@ export interface AdminOptions {
   readonly adminApiKey: string | null;
 }
 
-type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+type Handler = (request: ServerRequest, response: ServerResponse) => void;
 
 /**
  * `POST /instances/add`, with the checks, statuses and bodies of vLLM's `disagg_proxy_demo.py`, in its
@@ -72,7 +72,7 @@ export class InstanceAdmin {
     return { POST };
   }
 
-  #refusal(given: string | string[] | undefined): Answer | null {
+  #refusal(given: string | undefined): Answer | null {
     if (given === undefined) {
       const missing = {
         type: 'missing',
@@ -84,7 +84,7 @@ export class InstanceAdmin {
     }
     const { adminApiKey } = this.#options;
     if (adminApiKey === null) return detail(500, 'Server configuration error.');
-    if (sameText(String(given), adminApiKey)) return null;
+    if (sameText(given, adminApiKey)) return null;
     return detail(403, 'Forbidden: Invalid API Key.');
   }
 

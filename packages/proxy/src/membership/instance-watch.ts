@@ -77,7 +77,7 @@ export class InstanceWatch implements Service {
     this.#stopped = true;
     for (const { scheduled } of this.#watched.values()) scheduled?.cancel();
     this.#watched.clear();
-    await this.#options.upstream.close();
+    this.#options.upstream.close();
     this.#ending.stopped();
   }
 
