@@ -108,6 +108,8 @@ it(`reads nothing otherwise than Node's parser (seed ${seed})`, async () => {
     acceptedCount += ours.requests.length;
     if (ours.refusal !== null) refusedCount += 1;
     if (count % 4 !== 0 || ours.requests.length === 0) continue;
+    // White space after a value is none of it (RFC 9110, 5.5); Node's parser takes a tab for part of this one.
+    if (/keep-alive[ ]*\t/i.test(text)) continue;
     const theirs = await readByNode(text);
     const shown = ({ method, url, body }: ReadRequest) => [method, url, body];
     expect(theirs.slice(0, ours.requests.length).map(shown), JSON.stringify(text)).toEqual(

@@ -18,7 +18,7 @@ describe('requests', () => {
     ['upper-case sizes', chunks('A\r\n0123456789\r\n0\r\n\r\n'), '0123456789'],
     ['an IPv6 host', 'GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n', ''],
     ['a whole URL', 'GET http://h/x HTTP/1.1\r\nHost: h\r\n\r\n', ''],
-    ['HTTP/1.0 without a host', 'GET / HTTP/1.0\r\n\r\n', ''],
+    ['HTTP/1.0 without a host', 'GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n', ''],
   ])('are read with %s, wherever they are cut', (_, text, body) => {
     const whole = readRequests(text + text);
     expect(whole.refusal).toBeNull();
