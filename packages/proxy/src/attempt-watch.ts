@@ -2,43 +2,54 @@ import type { Clock, Scheduled } from '@tsukimi/base';
 import type { PoolInstance } from './core/pool-instance.ts';
 import type { Deadlines } from './deadlines.ts';
 
-export interface AttemptWatchOptions {
-  readonly clock: Clock;
-  readonly deadlines: Deadlines;
-  readonly instance: PoolInstance;
-  /** Until the first bytes of a stream, or the whole of an answer. */
-  readonly answerWithinMs: number;
-  readonly onExpired: (message: string) => void;
+export interface AttemptWatchListener {
+  onExpired(message: string): void;
   /** The client reads nothing any more. */
-  readonly onClientStalled: () => void;
+  onClientStalled(): void;
 }
 
 /**
- * The deadlines of one attempt, on a single timer that looks now and then: bytes of a stream only note
- * the time. While nothing has come, an instance that also fails its probes is given up early, since
- * a hung process would else hold a request for minutes.
+ * The deadlines of one try, stage by stage, on a single timer that looks now and then: a new stage and
+ * bytes of a stream mostly only note the time. While nothing has come, an instance that also fails
+ * its probes is given up early, since a hung process would else hold a request for minutes.
  */
 export class AttemptWatch {
-  readonly #options: AttemptWatchOptions;
-  readonly #startMs: number;
-  #scheduled: Scheduled;
+  readonly #clock: Clock;
+  readonly #deadlines: Deadlines;
+  readonly #listener: AttemptWatchListener;
+  #scheduled: Scheduled | null = null;
+  #lookMs = 0;
+  #sinceMs = 0;
+  #limitMs = 0;
+  #instance: PoolInstance | null = null;
   #lastBytesMs: number | null = null;
   #pausedMs: number | null = null;
 
-  constructor(options: AttemptWatchOptions) {
-    this.#options = options;
-    this.#startMs = options.clock.monotonicMs();
-    this.#scheduled = this.#lookAfter(options.answerWithinMs);
+  constructor(clock: Clock, deadlines: Deadlines, listener: AttemptWatchListener) {
+    this.#clock = clock;
+    this.#deadlines = deadlines;
+    this.#listener = listener;
+  }
+
+  /** A stage begins that may take `limitMs`; `instance` is whom it waits for. */
+  enter(limitMs: number, instance: PoolInstance | null): void {
+    this.#sinceMs = this.#clock.monotonicMs();
+    this.#limitMs = limitMs;
+    this.#instance = instance;
+    this.#lastBytesMs = null;
+    const delayMs = Math.min(limitMs, this.#deadlines.gapMs);
+    if (this.#scheduled === null || this.#sinceMs + delayMs < this.#lookMs)
+      this.#lookAfter(delayMs);
   }
 
   /** From the first call on, the gap between pieces counts. */
   sawBytes(): void {
-    this.#lastBytesMs = this.#options.clock.monotonicMs();
+    this.#lastBytesMs = this.#clock.monotonicMs();
   }
 
   /** The client is slow, which is not the instance's fault. */
   pause(): void {
-    this.#pausedMs ??= this.#options.clock.monotonicMs();
+    this.#pausedMs ??= this.#clock.monotonicMs();
   }
 
   resume(): void {
@@ -47,33 +58,38 @@ export class AttemptWatch {
   }
 
   cancel(): void {
-    this.#scheduled.cancel();
+    this.#scheduled?.cancel();
+    this.#scheduled = null;
   }
 
-  #lookAfter(delayMs: number): Scheduled {
-    const { clock, deadlines } = this.#options;
-    return clock.schedule(Math.max(1, Math.min(delayMs, deadlines.gapMs)), () => this.#look());
+  #lookAfter(delayMs: number): void {
+    this.#scheduled?.cancel();
+    const waitMs = Math.max(1, Math.min(delayMs, this.#deadlines.gapMs));
+    this.#lookMs = this.#clock.monotonicMs() + waitMs;
+    this.#scheduled = this.#clock.schedule(waitMs, () => this.#look());
   }
 
   #look(): void {
-    const { clock, deadlines, instance, answerWithinMs } = this.#options;
-    const nowMs = clock.monotonicMs();
+    this.#scheduled = null;
+    const nowMs = this.#clock.monotonicMs();
     if (this.#pausedMs !== null) {
-      const leftMs = this.#pausedMs + deadlines.clientStallMs - nowMs;
-      if (leftMs <= 0) this.#options.onClientStalled();
-      else this.#scheduled = this.#lookAfter(leftMs);
+      const leftMs = this.#pausedMs + this.#deadlines.clientStallMs - nowMs;
+      if (leftMs <= 0) this.#listener.onClientStalled();
+      else this.#lookAfter(leftMs);
       return;
     }
     if (this.#lastBytesMs !== null) {
-      const leftMs = this.#lastBytesMs + deadlines.gapMs - nowMs;
-      if (leftMs <= 0) this.#options.onExpired(`sent nothing for ${deadlines.gapMs} ms`);
-      else this.#scheduled = this.#lookAfter(leftMs);
+      const { gapMs } = this.#deadlines;
+      const leftMs = this.#lastBytesMs + gapMs - nowMs;
+      if (leftMs <= 0) this.#listener.onExpired(`sent nothing for ${gapMs} ms`);
+      else this.#lookAfter(leftMs);
       return;
     }
-    const leftMs = this.#startMs + answerWithinMs - nowMs;
-    if (leftMs <= 0) this.#options.onExpired(`did not answer within ${answerWithinMs} ms`);
-    else if (instance.state.name === 'down') {
-      this.#options.onExpired(`does not answer and is down: ${instance.state.reason}`);
-    } else this.#scheduled = this.#lookAfter(leftMs);
+    const leftMs = this.#sinceMs + this.#limitMs - nowMs;
+    const state = this.#instance?.state;
+    if (leftMs <= 0) this.#listener.onExpired(`did not answer within ${this.#limitMs} ms`);
+    else if (state?.name === 'down') {
+      this.#listener.onExpired(`does not answer and is down: ${state.reason}`);
+    } else this.#lookAfter(leftMs);
   }
 }

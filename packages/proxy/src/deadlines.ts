@@ -11,6 +11,8 @@ export const deadlines = {
   firstBytePerTokenMs: 10,
   /** Until the KV that prefill has computed can be found in the store; then decode starts without. */
   handoverMs: 2_000,
+  /** A decode leg that nobody waits for, so that its prefill instance lets go of the KVCache. */
+  releaseMs: 10_000,
   /** Between two pieces of a stream; also how long a silent, failing instance is still waited for. */
   gapMs: 10_000,
   /** The whole of an answer that is not streamed. */
@@ -46,6 +48,8 @@ export const limits = {
   /** Body of a call to `/instances/add`. */
   adminBodyByteCountMax: 64 * 2 ** 10,
   instanceCountMax: 1_024,
+  /** Tries after failures, over all requests; see `RetryBudget`. */
+  retries: { retriesPerRequest: 0.2, retriesPerSecond: 10, savedMax: 200 },
   /** Idle connections kept to one instance. */
   idleConnectionCountMax: 256,
 } as const;

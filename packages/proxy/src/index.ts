@@ -23,6 +23,5 @@ export type {
   InstanceState,
   PoolInstance,
 } from './core/pool-instance.ts';
-export { RequestPlan, type RequestPlanOptions, type Step } from './core/request-plan.ts';
 export { type ProxyOptions, proxyOptions } from './options.ts';
 export { assembleProxy, createProxy, type Proxy, type ProxyParts } from './proxy.ts';

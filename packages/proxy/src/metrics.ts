@@ -27,6 +27,9 @@ const counterDocs = {
   retries_total: 'Attempts that failed and were made elsewhere, by leg and reason.',
   resumed_streams_total: 'Streams that went on at another instance.',
   prefill_skipped_total: 'Requests that no prefill instance took part in, by reason.',
+  hedges_total: 'Second tries that began elsewhere while the first one was late.',
+  kv_stranded_total:
+    'Requests whose KVCache a prefill instance keeps until its own timer ends that.',
   stream_failures_total: 'Streams that ended with an error event.',
   store_waits_total:
     'Requests held back until what prefill computed was in the store, by how the wait ended.',

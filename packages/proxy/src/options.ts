@@ -147,6 +147,10 @@ export const proxyOptions = {
     schema: milliseconds('gapMs'),
     doc: 'Milliseconds between two tokens of a stream before another instance continues it.',
   },
+  hedgeMs: {
+    schema: optionTypes.milliseconds.default(0),
+    doc: 'Milliseconds without an answer until a second instance is tried beside; 0 never does that.',
+  },
   probeMs: { schema: milliseconds('probeMs'), doc: 'Milliseconds that a health probe may take.' },
   shutdownTimeout: {
     schema: z.coerce.number().nonnegative().default(30),

@@ -11,6 +11,7 @@ import { Admission } from './core/admission.ts';
 import { ClientKeys, clientKeysIn, plainKey } from './core/client-keys.ts';
 import { InstancePool, type PoolEvent } from './core/instance-pool.ts';
 import { policies } from './core/policies/by-name.ts';
+import { RetryBudget } from './core/retry-budget.ts';
 import { Cors } from './cors.ts';
 import { deadlines as defaults, limits } from './deadlines.ts';
 import { Entrance } from './entrance.ts';
@@ -120,6 +121,8 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
       authorization,
       storeHandover,
       keepsAuthorization: gate.keepsAuthorization,
+      retryBudget: new RetryBudget(limits.retries, clock.monotonicMs()),
+      hedgeMs: options.hedgeMs,
     },
     requestIdPrefix: [0, 1, 2].map(() => random.uint32().toString(16).padStart(8, '0')).join(''),
   });

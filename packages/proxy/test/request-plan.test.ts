@@ -1,12 +1,13 @@
 import { SeededRandom } from '@tsukimi/base';
 import { FakeClock } from '@tsukimi/base/testing';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { Attempt, type AttemptPort, type AttemptTerms, type Leg } from '../src/core/attempt.ts';
 import type { Identity } from '../src/core/identity.ts';
 import { InstancePool } from '../src/core/instance-pool.ts';
 import { loadOf, noFacts } from '../src/core/policies/policy.ts';
 import { roundRobin } from '../src/core/policies/round-robin.ts';
 import { RequestPlan } from '../src/core/request-plan.ts';
+import { RetryBudget } from '../src/core/retry-budget.ts';
 
 const identity: Identity = {
   modelIds: ['m'],
@@ -17,6 +18,20 @@ const identity: Identity = {
   engineId: null,
   kvRole: null,
 };
+const shared: AttemptTerms = { order: 'prefill-first', handover: 'shared', release: 'nothing' };
+const singleUse: AttemptTerms = {
+  ...{ order: 'prefill-first', handover: 'single-use', release: 'deliver-then-abort' },
+};
+const clock = new FakeClock();
+const nothing: AttemptPort = {
+  ...{ send: () => {}, close: () => {}, awaitHandover: () => {}, entered: () => {} },
+  over: () => {},
+};
+
+interface Patience {
+  readonly nobodyUpWaitMs?: number;
+  readonly saved?: number;
+}
 
 function cluster(prefillCount: number, decodeCount: number) {
   const pool = new InstancePool({
@@ -24,169 +39,227 @@ function cluster(prefillCount: number, decodeCount: number) {
     policies: { prefill: roundRobin, decode: roundRobin },
     random: new SeededRandom(1),
     instanceCountMax: 64,
-    clock: new FakeClock(),
+    clock,
   });
-  const add = (kind: 'prefill' | 'decode', port: number) => {
+  const add = (kind: Leg, port: number) => {
     const instance = pool.add(kind, { host: 'h', port });
     pool.identified(instance, identity);
     return instance;
   };
   const prefill = Array.from({ length: prefillCount }, (_, at) => add('prefill', 100 + at));
   const decode = Array.from({ length: decodeCount }, (_, at) => add('decode', 200 + at));
-  const plan = () =>
-    new RequestPlan(pool, {
-      request: { ...noFacts, promptTokenCount: 10 },
-      retryUntilMs: 30_000,
-      resumeWithinMs: 10_000,
-      nobodyUpWaitMs: 0,
-    });
-  return { pool, prefill, decode, plan };
+  const plan = ({ nobodyUpWaitMs = 0, saved = 1_000 }: Patience = {}) =>
+    new RequestPlan(
+      pool,
+      new RetryBudget({ retriesPerRequest: 0, retriesPerSecond: 0, savedMax: saved }, 0),
+      {
+        request: { ...noFacts, promptTokenCount: 10 },
+        ...{ retryUntilMs: 30_000, resumeWithinMs: 10_000, nobodyUpWaitMs },
+      },
+    );
+  /** The next step as a try that has begun. */
+  const tried = (request: RequestPlan, nowMs: number, terms = shared) => {
+    const step = request.next(nowMs);
+    if (step.kind !== 'attempt') throw new Error(`no attempt but ${step.kind}`);
+    const attempt = new Attempt(clock, pool, step, terms, nothing);
+    attempt.begin();
+    return attempt;
+  };
+  const failed = (request: RequestPlan, nowMs: number, reason: 'reset' | 'connect' = 'reset') => {
+    const attempt = tried(request, nowMs);
+    attempt.failed('decode', reason, 'died');
+    request.ended(attempt, nowMs);
+  };
+  return { pool, prefill, decode, plan, tried, failed };
 }
 
-/** Where the plan goes when every attempt fails for `reason`. */
-function route(plan: RequestPlan, reason: 'status' | 'connect') {
+/** Where the plan goes when every try fails in the given leg, if it has that leg. */
+function route(
+  { pool, plan }: ReturnType<typeof cluster>,
+  at: Leg,
+  reason: 'status' | 'connect',
+  terms = shared,
+  patience: Patience = {},
+) {
+  const request = plan(patience);
   const visited: string[] = [];
   for (let nowMs = 0; ; ) {
-    const step = plan.next(nowMs);
+    const step = request.next(nowMs);
     if (step.kind === 'give-up') return [...visited, step.why];
     if (step.kind === 'wait') {
       nowMs += step.delayMs;
       visited.push('wait');
       continue;
     }
-    visited.push(`${step.leg} ${step.instance.address}`);
-    plan.failed(reason, 'it broke', nowMs);
+    visited.push(
+      [step.prefill, step.decode].map((one) => one?.instance.address.slice(2) ?? '-').join(' '),
+    );
+    const attempt = new Attempt(clock, pool, step, terms, nothing);
+    attempt.begin();
+    if (at === 'decode') {
+      attempt.prefillAnswered(true, false);
+      if (attempt.prefill !== null && attempt.keepsHandover) request.handedOver();
+    }
+    attempt.failed(attempt.prefill === null ? 'decode' : at, reason, 'it broke');
+    request.ended(attempt, nowMs);
+    pool.checkInvariants();
+    expect(pool.instances.every((one) => one.activeRequestCount + loadOf(one) === 0)).toBe(true);
   }
 }
 
 describe('RequestPlan', () => {
   it('tries every prefill, every decode, then the other kind, then all again after a pause', () => {
-    const visited = route(cluster(2, 2).plan(), 'status');
+    const visited = route(cluster(2, 2), 'prefill', 'status');
     expect(visited.slice(0, 8)).toEqual([
-      'prefill h:100',
-      'prefill h:101',
-      'decode h:200',
-      'decode h:201',
-      'decode h:100',
-      'decode h:101',
-      'wait',
-      'decode h:200',
+      ...['100 200', '101 200'],
+      ...['- 200', '- 201', '- 100', '- 101', 'wait', '- 200'],
     ]);
     expect(visited.at(-1)).toBe('all-failed');
   });
 
-  it('gives up when nobody is up any more', () => {
-    expect(route(cluster(1, 1).plan(), 'connect')).toEqual([
-      'prefill h:100',
-      'decode h:200',
-      'none-up',
+  it('needs no new prefill leg for what any decode instance can use, else a new pair', () => {
+    expect(route(cluster(2, 2), 'decode', 'status').slice(0, 3)).toEqual([
+      ...['100 200', '- 201', '- 101'],
     ]);
-    expect(route(cluster(0, 0).plan(), 'connect')).toEqual(['none-up']);
+    expect(route(cluster(2, 2), 'decode', 'status', singleUse).slice(0, 4)).toEqual([
+      ...['100 200', '101 201', 'wait', '100 200'],
+    ]);
+  });
+
+  it('does not repeat without end what fails everywhere', () => {
+    const visited = route(cluster(2, 2), 'decode', 'status', shared, { saved: 1 });
+    // The instance that fails most costs nothing the first time; others, and repetitions, do.
+    expect(visited.at(-1)).toBe('budget-spent');
+    expect(visited.length).toBeLessThan(route(cluster(2, 2), 'decode', 'status').length);
+  });
+
+  it('gives up when nobody is up any more', () => {
+    expect(route(cluster(1, 1), 'prefill', 'connect')).toEqual(['100 200', '- 200', 'none-up']);
+    expect(route(cluster(0, 0), 'prefill', 'connect')).toEqual(['none-up']);
   });
 
   it('waits for a probe before it says that nobody is up, unless nobody could be', () => {
-    const { pool, plan } = cluster(1, 1);
-    const patient = new RequestPlan(pool, {
-      ...{
-        request: { ...noFacts, promptTokenCount: 10 },
-        retryUntilMs: 30_000,
-        resumeWithinMs: 10_000,
-      },
-      nobodyUpWaitMs: 600,
-    });
-    expect(route(patient, 'connect')).toEqual([
-      ...['prefill h:100', 'decode h:200'],
+    expect(route(cluster(1, 1), 'prefill', 'connect', shared, { nobodyUpWaitMs: 600 })).toEqual([
+      ...['100 200', '- 200'],
       ...['wait', 'wait', 'wait', 'none-up'],
     ]);
-    expect(route(plan(), 'connect')).toEqual(['none-up']);
   });
 
   it('leaves the hand-over out when a kind is missing', () => {
     const noDecode = cluster(2, 0).plan();
-    expect(noDecode.next(0)).toMatchObject({ leg: 'decode', instance: { address: 'h:100' } });
+    expect(noDecode.next(0)).toMatchObject({
+      prefill: null,
+      decode: { instance: { address: 'h:100' } },
+    });
     expect(noDecode.skipReason).toBe('no-decode-up');
     const noPrefill = cluster(0, 1).plan();
-    expect(noPrefill.next(0)).toMatchObject({ leg: 'decode', instance: { address: 'h:200' } });
+    expect(noPrefill.next(0)).toMatchObject({
+      prefill: null,
+      decode: { instance: { address: 'h:200' } },
+    });
     expect(noPrefill.skipReason).toBe('no-prefill-up');
   });
 
   it('continues a stream elsewhere, on the same weights only', () => {
-    const { pool, decode, plan: newPlan } = cluster(0, 3);
-    const [, other] = decode;
+    const { pool, decode, plan: newPlan, tried } = cluster(0, 3);
+    const [first, other] = decode;
     if (other !== undefined) pool.identified(other, { ...identity, fingerprint: 'else' });
     const plan = newPlan();
-    plan.next(0);
-    plan.streamed(true, 0);
-    plan.failed('reset', 'died', 0);
-    expect(plan.next(0)).toMatchObject({ kind: 'attempt', instance: { address: 'h:202' } });
+    const attempt = tried(plan, 0);
+    plan.streamed(attempt.decode.instance, 'same-weights');
+    // Another engine has come up where the stream began.
+    if (first !== undefined) pool.identified(first, { ...identity, fingerprint: 'else' });
+    attempt.failed('decode', 'reset', 'died');
+    plan.ended(attempt, 0);
+    expect(plan.next(0)).toMatchObject({
+      kind: 'attempt',
+      decode: { instance: { address: 'h:202' } },
+    });
+  });
+
+  it('continues the stream of another engine at another engine only', () => {
+    const { pool, decode, plan: newPlan, tried } = cluster(0, 3);
+    const [first, , third] = decode;
+    for (const one of [first, third]) {
+      if (one !== undefined) pool.identified(one, { ...identity, ours: false, fingerprint: null });
+    }
+    const plan = newPlan();
+    const attempt = tried(plan, 0);
+    plan.streamed(attempt.decode.instance, 'same-model');
+    attempt.failed('decode', 'reset', 'died');
+    plan.ended(attempt, 0);
+    expect(plan.next(0)).toMatchObject({
+      kind: 'attempt',
+      decode: { instance: { address: 'h:202' } },
+    });
   });
 
   it('gives up a stream that nobody can continue', () => {
-    const plan = cluster(0, 2).plan();
-    plan.next(0);
-    plan.streamed(false, 0);
-    plan.failed('reset', 'died', 0);
+    const { plan: newPlan, tried } = cluster(0, 2);
+    const plan = newPlan();
+    const attempt = tried(plan, 0);
+    plan.streamed(attempt.decode.instance, 'nobody');
+    attempt.failed('decode', 'reset', 'died');
+    plan.ended(attempt, 0);
     expect(plan.next(0)).toEqual({ kind: 'give-up', why: 'cannot-resume' });
   });
 
   it('waits for somebody to come up when a stream broke, within its bound', () => {
-    const { pool, decode, plan: newPlan } = cluster(0, 1);
+    const { pool, decode, plan: newPlan, tried, failed } = cluster(0, 1);
     const plan = newPlan();
-    plan.next(50_000);
-    plan.streamed(true, 0);
-    plan.failed('connect', 'died', 50_000);
+    const attempt = tried(plan, 50_000);
+    plan.streamed(attempt.decode.instance, 'same-weights');
+    attempt.failed('decode', 'connect', 'died');
+    plan.ended(attempt, 50_000);
     expect(plan.next(50_000).kind).toBe('wait');
     const [one] = decode;
     if (one !== undefined) pool.identified(one, identity);
     expect(plan.next(50_250).kind).toBe('wait');
-    expect(plan.next(50_500)).toMatchObject({ kind: 'attempt' });
-    plan.failed('connect', 'died', 50_500);
+    failed(plan, 50_500, 'connect');
     expect(plan.next(60_500)).toEqual({ kind: 'give-up', why: 'none-up' });
   });
 
-  it('keeps all counters right through any order of events', () => {
-    const event = fc.constantFrom('next', 'done', 'status', 'connect', 'streamed', 'up', 'end');
-    fc.assert(
-      fc.property(fc.array(fc.tuple(event, fc.nat(3)), { maxLength: 200 }), (events) => {
-        const { pool, prefill, decode, plan: newPlan } = cluster(2, 2);
-        const plans = Array.from({ length: 4 }, () => ({ plan: newPlan(), leg: '', over: false }));
-        let nowMs = 0;
-        for (const [what, at] of events) {
-          const one = plans[at] as (typeof plans)[number];
-          nowMs += 50;
-          if (what === 'up') pool.identified([...prefill, ...decode][at] ?? raise(), identity);
-          else if (what === 'end') {
-            one.plan.end(0, 0);
-            one.over = true;
-          } else if (one.over) continue;
-          else if (what === 'next' && one.leg === '') {
-            const step = one.plan.next(nowMs);
-            if (step.kind === 'attempt') one.leg = step.leg;
-            if (step.kind === 'give-up') {
-              one.plan.end(0, 0);
-              one.over = true;
-            }
-          } else if (one.leg === 'prefill' && what === 'done') {
-            one.plan.prefillDone(nowMs);
-            one.leg = '';
-          } else if (one.leg === 'decode' && what === 'streamed') one.plan.streamed(true, 0);
-          else if (one.leg !== '' && (what === 'status' || what === 'connect')) {
-            one.plan.failed(what, 'broke', nowMs);
-            one.leg = '';
-          }
-          one.plan.checkInvariants();
-          pool.checkInvariants();
-        }
-        for (const { plan } of plans) plan.end(0, 0);
-        pool.checkInvariants();
-        expect(
-          pool.instances.every((one) => one.activeRequestCount === 0 && loadOf(one) === 0),
-        ).toBe(true);
-      }),
-    );
+  it('hedges at other instances than those that are slow, and not a stream', () => {
+    const { plan: newPlan, tried } = cluster(2, 2);
+    const plan = newPlan();
+    const attempt = tried(plan, 0);
+    expect(plan.hedge(attempt, 0)).toMatchObject({
+      prefill: { instance: { address: 'h:101' } },
+      decode: { instance: { address: 'h:201' } },
+    });
+    plan.streamed(attempt.decode.instance, 'same-weights');
+    expect(plan.hedge(attempt, 0)).toBeNull();
+    const alone = cluster(1, 1);
+    const only = alone.plan();
+    expect(only.hedge(alone.tried(only, 0), 0)).toBeNull();
   });
 });
 
-function raise(): never {
-  throw new Error('there is no such instance');
-}
+describe('RetryBudget', () => {
+  const { decode } = cluster(0, 3);
+  const [one, two, three] = decode as [never, never, never];
+  const budget = (savedMax: number) =>
+    new RetryBudget({ retriesPerRequest: 0.2, retriesPerSecond: 10, savedMax }, 0);
+
+  it('is never used up by one broken instance', () => {
+    const own = budget(1);
+    for (let count = 0; count < 10_000; count += 1) {
+      expect(own.allows(one, false, count / 100)).toBe(true);
+      own.requestBegan();
+    }
+  });
+
+  it('allows a fraction of the requests, and so many a second, when all fail', () => {
+    const own = budget(50);
+    let allowed = 0;
+    for (let count = 0; count < 3_000; count += 1) {
+      own.requestBegan();
+      for (const instance of [one, two, three]) {
+        if (own.allows(instance, true, 0)) allowed += 1;
+      }
+    }
+    expect(allowed).toBe(50 + Math.floor(0.2 * 2_999));
+    expect(own.allows(two, true, 0)).toBe(false);
+    expect(own.allows(two, true, 1_000)).toBe(true);
+  });
+});

@@ -1,19 +1,26 @@
 import { assert } from '@tsukimi/base';
-import type { Assignment } from './instance-load.ts';
+import type { Attempt, AttemptPair, Leg } from './attempt.ts';
 import type { InstancePool } from './instance-pool.ts';
 import type { RequestFacts } from './policies/policy.ts';
-import type { AttemptOutcome, FailureReason, PoolInstance } from './pool-instance.ts';
-
-export type Leg = 'prefill' | 'decode';
+import type { PoolInstance } from './pool-instance.ts';
+import type { RetryBudget } from './retry-budget.ts';
 
 export type Step =
-  /** Send this leg there, then tell how it ended. */
-  | { readonly kind: 'attempt'; readonly leg: Leg; readonly instance: PoolInstance }
+  /** Make this try, then tell how it ended. */
+  | ({ readonly kind: 'attempt' } & AttemptPair)
   /** Everything was tried; ask again after this long. */
   | { readonly kind: 'wait'; readonly delayMs: number }
-  | { readonly kind: 'give-up'; readonly why: 'none-up' | 'all-failed' | 'cannot-resume' };
+  | { readonly kind: 'give-up'; readonly why: GiveUpReason };
 
+export type GiveUpReason = 'none-up' | 'all-failed' | 'cannot-resume' | 'budget-spent';
 export type SkipReason = 'no-prefill-up' | 'no-decode-up' | 'prefill-failed';
+
+/**
+ * Who can continue a stream that broke. `same-weights`: an instance of ours with the same fingerprint,
+ * for all that is drawn depends on seed and position alone. `same-model`: an instance of another
+ * engine, by the token ids so far.
+ */
+export type Continuation = 'same-weights' | 'same-model' | 'nobody';
 
 export interface RequestPlanOptions {
   readonly request: RequestFacts;
@@ -31,34 +38,42 @@ const attemptCountMax = 24;
 const roundCountMax = 4;
 const firstPauseMs = 100;
 const nobodyUpPauseMs = 250;
+const none: readonly PoolInstance[] = [];
 
 /**
- * Where one request goes next: tries of the prefill leg, tries of the decode leg, a stream, and its
- * continuation elsewhere. One attempt at a time; every `attempt` step is answered by exactly one of
- * `prefillDone`, `decodeDone`, `failed` and `end`.
+ * Where one request goes next: tries of a pair, tries of a decode instance alone once the hand-over is
+ * there for everybody, a stream, and its continuation elsewhere. Chooses; what a try holds is the
+ * business of `Attempt`.
  */
 export class RequestPlan {
   readonly #pool: InstancePool;
+  readonly #budget: RetryBudget;
   readonly #options: RequestPlanOptions;
-  #state: 'prefill' | 'decode' | 'streaming' | 'ended' = 'prefill';
-  #current: Assignment<PoolInstance> | null = null;
-  /** Since the last progress, in this leg and round. */
-  #tried: PoolInstance[] = [];
+  #state: 'pair' | 'decode' | 'streaming' = 'pair';
+  /** Since the last progress, in this round: who failed. */
+  #failedPrefill: readonly PoolInstance[] = none;
+  #failedDecode: readonly PoolInstance[] = none;
+  /** In earlier rounds. */
+  #failedBefore: readonly PoolInstance[] = none;
+  /** Had its place kept by a try whose prefill leg failed. */
+  #keptDecode: PoolInstance | null = null;
   #attemptCount = 0;
   #roundCount = 1;
   #retryUntilMs: number;
+  #budgetSpent = false;
   /** Set once nobody was up. */
   #nobodyUpUntilMs: number | null = null;
-  /** Whose weights made the stream that the client has the beginning of; null if nobody can continue it. */
-  #continuation: { readonly fingerprint: string | null } | null = null;
-  /** Whose pieces are coming, once the first has come. */
+  #continuation: Continuation = 'nobody';
+  /** Whose pieces make the stream that the client has the beginning of, and of which weights. */
   #streamedFrom: PoolInstance | null = null;
+  #fingerprint: string | null = null;
   #skipReason: SkipReason | null = null;
-  /** The prefill leg has left the prompt's KV for a decode leg. */
+  /** A prefill leg has left the prompt's KV for whoever decodes. */
   #prefilled = false;
 
-  constructor(pool: InstancePool, options: RequestPlanOptions) {
+  constructor(pool: InstancePool, budget: RetryBudget, options: RequestPlanOptions) {
     this.#pool = pool;
+    this.#budget = budget;
     this.#options = options;
     this.#retryUntilMs = options.retryUntilMs;
   }
@@ -73,23 +88,97 @@ export class RequestPlan {
   }
 
   next(nowMs: number): Step {
-    assert(this.#current === null, 'one attempt at a time');
-    assert(this.#state !== 'ended', 'an ended request goes nowhere');
-    if (this.#state === 'prefill') {
-      const skip = this.#skipPrefill();
-      if (skip === null) return this.#attempt('prefill', this.#untried('prefill'), nowMs);
-      this.#skipReason = skip;
-      this.#enterDecode();
+    if (this.#state === 'pair') {
+      this.#skipReason = this.#skipPrefill();
+      if (this.#skipReason !== null) this.#enterDecode();
     }
-    if (this.#state === 'streaming' && this.#continuation === null) {
+    if (this.#state === 'streaming' && this.#continuation === 'nobody') {
       return { kind: 'give-up', why: 'cannot-resume' };
     }
+    if (this.#budgetSpent) return { kind: 'give-up', why: 'budget-spent' };
     if (this.#attemptCount >= attemptCountMax) return { kind: 'give-up', why: 'all-failed' };
+    return this.#untriedPair(nowMs) ?? this.#nextRound(nowMs);
+  }
+
+  /**
+   * A second try beside `running`, whose answer is late, at other instances; null when there are none,
+   * or when the first bytes have come.
+   */
+  hedge(running: Attempt, nowMs: number): AttemptPair | null {
+    if (this.#state === 'streaming' || this.#attemptCount >= attemptCountMax) return null;
+    const others = (kind: Leg, used: PoolInstance | undefined) =>
+      this.#untried(kind).filter((one) => one !== used);
+    const prefill = this.#state === 'pair' ? others('prefill', running.prefill?.instance) : none;
+    const decode = others('decode', running.decode.instance);
+    if (decode.length === 0 || (this.#state === 'pair' && prefill.length === 0)) return null;
+    if (!this.#budget.allows((running.prefill ?? running.decode).instance, true, nowMs))
+      return null;
+    return this.#assigned(prefill, decode, nowMs);
+  }
+
+  /** What a prefill leg left is there for every decode instance: no other one is needed. */
+  handedOver(): void {
+    this.#prefilled = true;
+    if (this.#state === 'pair') this.#enterDecode();
+  }
+
+  /** The try is over. Charges nobody; remembers who failed. */
+  ended(attempt: Attempt, nowMs: number): void {
+    const { failure } = attempt;
+    if (failure === null) return;
+    const atPrefill = failure.leg === 'prefill';
+    const assignment = atPrefill ? attempt.prefill : attempt.decode;
+    assert(assignment !== null, 'a leg that failed was sent somewhere');
+    const { instance } = assignment;
+    this.#keptDecode = atPrefill ? attempt.decode.instance : null;
+    const again =
+      this.#failedBefore.includes(instance) ||
+      (atPrefill ? this.#failedPrefill : this.#failedDecode).includes(instance);
+    if (atPrefill) this.#failedPrefill = [...this.#failedPrefill, instance];
+    else this.#failedDecode = [...this.#failedDecode, instance];
+    if (!this.#budget.allows(instance, again, nowMs)) this.#spent();
+    if (this.#state === 'streaming') {
+      this.#retryUntilMs = Math.max(this.#retryUntilMs, nowMs + this.#options.resumeWithinMs);
+    }
+  }
+
+  /** The client has got a piece of the stream; to be called for each, since it must be cheap. */
+  streamed(from: PoolInstance, continuation: Continuation): void {
+    if (this.#streamedFrom === from && this.#continuation === continuation) return;
+    this.#streamedFrom = from;
+    // As it was when the stream began: another engine may come up at the same address.
+    this.#fingerprint = from.identity?.fingerprint ?? null;
+    this.#continuation = continuation;
+    this.#state = 'streaming';
+    this.#failedDecode = none;
+    this.#failedPrefill = none;
+    this.#failedBefore = none;
+    this.#roundCount = 1;
+  }
+
+  #skipPrefill(): SkipReason | null {
+    // Without a decode instance a prefill instance does all of it; handing over to itself is no help.
+    if (this.#pool.up('decode').length === 0) return 'no-decode-up';
+    if (this.#pool.up('prefill').length === 0 && this.#failedPrefill.length === 0) {
+      return 'no-prefill-up';
+    }
+    const exhausted =
+      this.#attemptCount >= attemptCountMax / 2 || this.#untried('prefill').length === 0;
+    return exhausted ? 'prefill-failed' : null;
+  }
+
+  #untriedPair(nowMs: number): Step | null {
     const decode = this.#untried('decode');
-    if (decode.length > 0) return this.#attempt('decode', decode, nowMs);
+    if (this.#state === 'pair') {
+      return decode.length === 0 ? null : this.#attempt(this.#untried('prefill'), decode, nowMs);
+    }
+    if (decode.length > 0) return this.#attempt(none, decode, nowMs);
     // The other kind can do the whole work too; it is only not what it is there for.
     const prefill = this.#untried('prefill');
-    if (prefill.length > 0) return this.#attempt('decode', prefill, nowMs);
+    return prefill.length === 0 ? null : this.#attempt(none, prefill, nowMs);
+  }
+
+  #nextRound(nowMs: number): Step {
     if (!this.#anybodyUp()) {
       this.#nobodyUpUntilMs ??= nowMs + this.#options.nobodyUpWaitMs;
       const waits =
@@ -102,105 +191,64 @@ export class RequestPlan {
     if (nowMs >= this.#retryUntilMs || this.#roundCount >= roundCountMax) {
       return { kind: 'give-up', why: 'all-failed' };
     }
-    this.#tried = [];
+    this.#failedBefore = [...this.#failedBefore, ...this.#failedPrefill, ...this.#failedDecode];
+    this.#failedPrefill = none;
+    this.#failedDecode = none;
     this.#roundCount += 1;
     return { kind: 'wait', delayMs: firstPauseMs * 2 ** (this.#roundCount - 2) };
   }
 
-  /** The prefill leg was answered well. */
-  prefillDone(nowMs: number): void {
-    assert(this.#state === 'prefill' && this.#current !== null, 'only the prefill leg ends so');
-    this.#current.promptDone(nowMs);
-    this.#release('answered', nowMs, 0);
-    this.#prefilled = true;
-    this.#enterDecode();
-  }
-
-  /** The decode leg was answered to its end; see `end` for `outputTokenCount`. */
-  decodeDone(nowMs: number, outputTokenCount: number): void {
-    this.#release('answered', nowMs, outputTokenCount);
-    this.#state = 'ended';
-  }
-
-  /** The attempt is over, and another instance may do better. */
-  failed(reason: FailureReason, message: string, nowMs: number): void {
-    assert(this.#current !== null, 'what fails is an attempt');
-    this.#release({ reason, message }, nowMs, 0);
-    if (this.#state === 'streaming') {
-      this.#retryUntilMs = Math.max(this.#retryUntilMs, nowMs + this.#options.resumeWithinMs);
+  /** A prefill leg need not be tried again; decode alone costs no more than the request itself. */
+  #spent(): void {
+    if (this.#state !== 'pair' || this.#failedDecode.length > 0) this.#budgetSpent = true;
+    else {
+      this.#skipReason = 'prefill-failed';
+      this.#enterDecode();
     }
-  }
-
-  /**
-   * The client has got a piece of the stream. `resumable` says whether another instance of the same
-   * make could continue it.
-   */
-  streamed(resumable: boolean, nowMs: number): void {
-    assert(this.#current !== null && this.#state !== 'prefill', 'a decode leg streams');
-    const { instance } = this.#current;
-    // Called for every piece; only the first of an instance's changes anything.
-    if (this.#streamedFrom === instance) return;
-    this.#current.promptDone(nowMs);
-    this.#state = 'streaming';
-    if (!resumable) this.#continuation = null;
-    else this.#continuation ??= { fingerprint: instance.identity?.fingerprint ?? null };
-    this.#tried = [instance];
-    this.#roundCount = 1;
-    this.#streamedFrom = instance;
-  }
-
-  /**
-   * Given up, or the client is gone. `outputTokenCount` is what came of the stream since it
-   * began at this instance; 0 when not known. Harmless when repeated.
-   */
-  end(nowMs: number, outputTokenCount: number): void {
-    if (this.#current !== null) this.#release('abandoned', nowMs, outputTokenCount);
-    this.#state = 'ended';
-  }
-
-  checkInvariants(): void {
-    assert(this.#state !== 'ended' || this.#current === null, 'an ended request holds nothing');
-    assert(this.#attemptCount <= attemptCountMax, 'tries are bounded');
-    assert(
-      this.#current === null || this.#tried.includes(this.#current.instance),
-      'an instance in use counts as tried',
-    );
-  }
-
-  #skipPrefill(): SkipReason | null {
-    // Without a decode instance a prefill instance does all of it; handing over to itself is no help.
-    if (this.#pool.up('decode').length === 0) return 'no-decode-up';
-    if (this.#pool.up('prefill').length === 0 && this.#tried.length === 0) return 'no-prefill-up';
-    const exhausted =
-      this.#attemptCount >= attemptCountMax / 2 || this.#untried('prefill').length === 0;
-    return exhausted ? 'prefill-failed' : null;
   }
 
   #enterDecode(): void {
     this.#state = 'decode';
-    this.#tried = [];
+    this.#failedPrefill = none;
+    this.#failedDecode = none;
   }
 
-  #attempt(leg: Leg, candidates: readonly PoolInstance[], nowMs: number): Step {
-    const work = leg === 'decode' && !this.#prefilled ? 'whole' : leg;
-    this.#current = this.#pool.assign(work, candidates, this.#options.request, nowMs);
-    const { instance } = this.#current;
-    this.#tried.push(instance);
+  #attempt(prefill: readonly PoolInstance[], decode: readonly PoolInstance[], nowMs: number): Step {
+    return { kind: 'attempt', ...this.#assigned(prefill, decode, nowMs) };
+  }
+
+  #assigned(
+    prefill: readonly PoolInstance[],
+    decode: readonly PoolInstance[],
+    nowMs: number,
+  ): AttemptPair {
     this.#attemptCount += 1;
-    return { kind: 'attempt', leg, instance };
-  }
-
-  #release(outcome: AttemptOutcome, nowMs: number, outputTokenCount: number): void {
-    assert(this.#current !== null, 'what is released is held');
-    this.#pool.release(this.#current, outcome, nowMs, outputTokenCount);
-    this.#current = null;
-    this.#streamedFrom = null;
+    const { request } = this.#options;
+    const kept = this.#keptDecode;
+    this.#keptDecode = null;
+    const candidates = kept !== null && decode.includes(kept) ? [kept] : decode;
+    if (prefill.length === 0) {
+      const work = this.#prefilled ? 'decode' : 'whole';
+      return { prefill: null, decode: this.#pool.assign(work, candidates, request, nowMs) };
+    }
+    return {
+      prefill: this.#pool.assign('prefill', prefill, request, nowMs),
+      decode: this.#pool.assign('decode', candidates, request, nowMs),
+    };
   }
 
   #untried(kind: Leg): readonly PoolInstance[] {
     const up = this.#pool.up(kind);
-    if (this.#tried.length === 0 && this.#state !== 'streaming') return up;
-    return up.filter((one) => !this.#tried.includes(one) && this.#mayContinue(one));
+    if (
+      this.#state !== 'streaming' &&
+      this.#failedPrefill.length === 0 &&
+      this.#failedDecode.length === 0
+    ) {
+      return up;
+    }
+    const failed =
+      kind === 'prefill' && this.#state === 'pair' ? this.#failedPrefill : this.#failedDecode;
+    return up.filter((one) => !failed.includes(one) && this.#mayContinue(one));
   }
 
   #anybodyMayReturn(): boolean {
@@ -216,8 +264,8 @@ export class RequestPlan {
   /** Only the very same weights continue a stream with the tokens that it would have had. */
   #mayContinue(one: PoolInstance): boolean {
     if (this.#state !== 'streaming') return true;
-    return (
-      one.identity?.ours === true && one.identity.fingerprint === this.#continuation?.fingerprint
-    );
+    const { identity } = one;
+    if (this.#continuation === 'same-model') return identity?.ours === false;
+    return identity?.ours === true && identity.fingerprint === this.#fingerprint;
   }
 }

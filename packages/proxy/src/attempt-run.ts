@@ -1,0 +1,261 @@
+import type { Clock, Scheduled } from '@tsukimi/base';
+import { AttemptWatch, type AttemptWatchListener } from './attempt-watch.ts';
+import {
+  Attempt,
+  type AttemptPair,
+  type AttemptPort,
+  type Leg,
+  type Outcome,
+  type Stage,
+} from './core/attempt.ts';
+import type { InstancePool } from './core/instance-pool.ts';
+import type { FailureReason } from './core/pool-instance.ts';
+import type { Deadlines } from './deadlines.ts';
+import { JsonMembers } from './json-members.ts';
+import { LegCall, type LegListener } from './leg-call.ts';
+import type { ProxyMetrics } from './metrics.ts';
+import { prefillBody } from './protocols/prefill-body.ts';
+import type { Handover, LegSource, Pair, PdProtocol } from './protocols/protocol.ts';
+import type { Upstream } from './upstream.ts';
+import { type PrefilledPrompts, prefilledPrompts } from './vllm-store/prefilled-prompts.ts';
+import type { StoreHandover } from './vllm-store/store-handover.ts';
+
+export interface AttemptContext {
+  readonly clock: Clock;
+  readonly pool: InstancePool;
+  readonly upstream: Upstream;
+  readonly deadlines: Deadlines;
+  readonly metrics: ProxyMetrics;
+  readonly storeHandover: StoreHandover | null;
+}
+
+/** What one try makes of one request. */
+export interface AttemptPlan {
+  readonly pair: Pair;
+  readonly legs: AttemptPair;
+  readonly protocol: PdProtocol;
+  readonly source: LegSource;
+  /** Left by the prefill leg of an earlier try, if this one has none. */
+  readonly handover: Handover | null;
+  /** Of the prefill leg, and of the decode leg of a stream. */
+  readonly firstByteMs: number;
+  /** The client has the beginning of a stream: an answer of any other kind is a failure. */
+  readonly continuesStream: boolean;
+}
+
+export interface AttemptListener {
+  /** What the prefill leg left can be used by whoever decodes. */
+  onHandover(run: AttemptRun, tookMs: number): void;
+  /** Bytes of a stream; to be passed on, and to be judged by `ended` and `broke`. */
+  onStream(run: AttemptRun, bytes: Buffer): void;
+  /** The last call. */
+  onOver(run: AttemptRun, outcome: Outcome): void;
+  /** The client has not read for too long. */
+  onClientStalled(): void;
+}
+
+/** The end of a stream was seen; the rest of the connection's last chunk may take this long. */
+const lingerMs = 1_000;
+const handoverGraceMs = 1_000;
+
+/** Carries out one `Attempt`: makes the legs by the protocol of the pair, sends them, keeps the time. */
+export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListener {
+  readonly attempt: Attempt;
+  readonly #context: AttemptContext;
+  readonly #plan: AttemptPlan;
+  readonly #listener: AttemptListener;
+  readonly #watch: AttemptWatch;
+  #handover: Handover | null;
+  #prefill: LegCall | null = null;
+  #decode: LegCall | null = null;
+  #answer: LegCall | null = null;
+  /** What decode should find in the store before it begins. */
+  #prompts: PrefilledPrompts | null = null;
+  #storeWait: Scheduled | null = null;
+
+  constructor(context: AttemptContext, plan: AttemptPlan, listener: AttemptListener) {
+    this.#context = context;
+    this.#plan = plan;
+    this.#listener = listener;
+    this.#handover = plan.handover;
+    this.#watch = new AttemptWatch(context.clock, context.deadlines, this);
+    this.attempt = new Attempt(context.clock, context.pool, plan.legs, plan.protocol, this);
+  }
+
+  get pair(): Pair {
+    return this.#plan.pair;
+  }
+
+  get handover(): Handover | null {
+    return this.#handover;
+  }
+
+  /** The whole answer of an instance: the client's, or one that tells of the instance's failure. */
+  get answer(): LegCall | null {
+    return this.#answer;
+  }
+
+  /** The decode leg; null until it is sent. */
+  get decodeLeg(): LegCall | null {
+    return this.#decode;
+  }
+
+  begin(): void {
+    this.attempt.begin();
+  }
+
+  /** The stream came to its proper end. `outputTokenCount` is what came of it; 0 when not known. */
+  streamEnded(outputTokenCount: number): void {
+    this.#decode?.ended(this.#context.clock, lingerMs);
+    this.attempt.decodeAnswered(outputTokenCount);
+  }
+
+  /** The stream cannot be used further. */
+  streamBroke(reason: FailureReason, message: string): void {
+    this.#decode?.close();
+    this.attempt.failed('decode', reason, message);
+  }
+
+  /** The client reads too slowly, or again. */
+  pause(): void {
+    this.#decode?.pause();
+    this.#watch.pause();
+  }
+
+  resume(): void {
+    this.#watch.resume();
+    this.#decode?.resume();
+  }
+
+  send(leg: Leg): void {
+    const { clock, upstream } = this.#context;
+    const { protocol, pair } = this.#plan;
+    const assignment = leg === 'prefill' ? this.attempt.prefill : this.attempt.decode;
+    if (assignment === null) return;
+    const { instance } = assignment;
+    const request =
+      leg === 'prefill'
+        ? protocol.prefillLeg(this.#plan.source, pair)
+        : protocol.decodeLeg(this.#decodeSource(), pair, this.#handover);
+    const call = new LegCall(leg, instance, clock.monotonicMs(), this);
+    if (leg === 'prefill') this.#prefill = call;
+    else this.#decode = call;
+    const { path, headers, body } = request;
+    call.began(upstream.send(instance, { method: 'POST', path, headers, body }, call));
+  }
+
+  close(leg: Leg): void {
+    (leg === 'prefill' ? this.#prefill : this.#decode)?.close();
+  }
+
+  awaitHandover(): void {
+    const { storeHandover, clock, metrics } = this.#context;
+    if (storeHandover === null || this.#prompts === null) return;
+    const startMs = clock.monotonicMs();
+    this.#storeWait = storeHandover.wait(this.#prompts, (outcome) => {
+      this.#storeWait = null;
+      metrics.count('store_waits_total', `outcome="${outcome}"`);
+      metrics.observeMs('handover', clock.monotonicMs() - startMs);
+      this.attempt.handoverReady();
+    });
+  }
+
+  entered(stage: Stage): void {
+    const { deadlines } = this.#context;
+    const { source, firstByteMs, legs } = this.#plan;
+    if (this.#storeWait !== null && stage !== 'handover') {
+      this.#storeWait.cancel();
+      this.#storeWait = null;
+    }
+    switch (stage) {
+      case 'prefill':
+        this.#watch.enter(firstByteMs, legs.prefill?.instance ?? null);
+        break;
+      case 'handover':
+        // It ends by itself before that.
+        this.#watch.enter(deadlines.handoverMs + handoverGraceMs, null);
+        break;
+      case 'decode_first_byte':
+        this.#watch.enter(
+          source.traits.streams ? firstByteMs : deadlines.answerMs,
+          legs.decode.instance,
+        );
+        break;
+      case 'streaming':
+        this.#watch.sawBytes();
+        break;
+      case 'releasing':
+        this.#watch.enter(deadlines.releaseMs, legs.decode.instance);
+        break;
+      case 'done':
+        this.#watch.cancel();
+    }
+  }
+
+  over(outcome: Outcome): void {
+    this.#listener.onOver(this, outcome);
+  }
+
+  onExpired(message: string): void {
+    this.attempt.expired(message);
+  }
+
+  onClientStalled(): void {
+    this.#listener.onClientStalled();
+  }
+
+  onLegHead({ leg, instance, status, streams }: LegCall): void {
+    this.#context.pool.showedLife(instance);
+    if (leg === 'decode' && this.#plan.continuesStream && !streams) {
+      this.streamBroke(
+        status >= 500 ? 'status' : 'refused',
+        `refused to continue the stream with status ${status}`,
+      );
+    }
+  }
+
+  onLegBytes(_: LegCall, bytes: Buffer): void {
+    this.#watch.sawBytes();
+    this.attempt.decodeBytes();
+    // What came for nobody was only waited for.
+    if (this.attempt.outcome === null) this.#listener.onStream(this, bytes);
+  }
+
+  onLegEnd(call: LegCall): void {
+    const { leg, status, streams } = call;
+    if (streams) this.attempt.failed('decode', 'reset', 'ended the stream before its end');
+    else if (status >= 500) {
+      this.#answer = call;
+      this.attempt.failed(leg, 'status', `answered with status ${status}`);
+    } else if (leg === 'prefill' && status < 300) this.#prefillAnswered(call);
+    else {
+      this.#answer = call;
+      if (status < 300) this.attempt.decodeAnswered();
+      else this.attempt.refused(leg);
+    }
+  }
+
+  onLegFailure({ leg }: LegCall, reason: FailureReason, message: string): void {
+    this.attempt.failed(leg, reason, message);
+  }
+
+  #prefillAnswered(call: LegCall): void {
+    const { protocol, pair } = this.#plan;
+    this.#handover = protocol.handoverOf(call.body, pair);
+    this.#listener.onHandover(this, this.#context.clock.monotonicMs() - call.startMs);
+    const { storeHandover } = this.#context;
+    if (storeHandover !== null && pair.prefill !== null) {
+      const tokenIds = this.#handover?.promptTokenIds ?? [];
+      this.#prompts = prefilledPrompts(tokenIds, this.#plan.source.members, pair.prefill);
+    }
+    this.attempt.prefillAnswered(this.#handover !== null, this.#prompts !== null);
+  }
+
+  /** For an answer that nobody waits for, a single token does. */
+  #decodeSource(): LegSource {
+    const { source } = this.#plan;
+    if (this.attempt.stage !== 'releasing') return source;
+    const body = prefillBody(source.members);
+    return { ...source, body, members: JsonMembers.parse(body) };
+  }
+}

@@ -1,0 +1,116 @@
+import type { Clock, Scheduled } from '@tsukimi/base';
+import type { ClientListener } from '@tsukimi/http';
+import type { Leg } from './core/attempt.ts';
+import type { FailureReason, PoolInstance } from './core/pool-instance.ts';
+import { limits } from './deadlines.ts';
+import type { UpstreamCall, UpstreamHeaders } from './upstream.ts';
+
+/** What becomes of a leg; nothing is told after `close`. */
+export interface LegListener {
+  onLegHead(leg: LegCall): void;
+  /** Of an answer that streams. */
+  onLegBytes(leg: LegCall, bytes: Buffer): void;
+  /** The answer is whole, or the connection ended an answer that streams. */
+  onLegEnd(leg: LegCall): void;
+  onLegFailure(leg: LegCall, reason: FailureReason, message: string): void;
+}
+
+const noHeaders: UpstreamHeaders = {};
+
+/** One call to one instance and its answer, which is kept until it is whole or passed on as it comes. */
+export class LegCall implements ClientListener {
+  readonly leg: Leg;
+  readonly instance: PoolInstance;
+  readonly startMs: number;
+  status = 0;
+  headers: UpstreamHeaders = noHeaders;
+  /** It answers with events that go on as they come. */
+  streams = false;
+  readonly #listener: LegListener;
+  #pieces: Buffer[] | null = null;
+  #byteCount = 0;
+  #call: UpstreamCall | null = null;
+  #linger: Scheduled | null = null;
+  #closed = false;
+
+  constructor(leg: Leg, instance: PoolInstance, startMs: number, listener: LegListener) {
+    this.leg = leg;
+    this.instance = instance;
+    this.startMs = startMs;
+    this.#listener = listener;
+  }
+
+  /** The call may have failed, and the leg been closed, while it was being made. */
+  began(call: UpstreamCall): void {
+    this.#call = call;
+    if (this.#closed) call.abort();
+  }
+
+  get body(): Buffer {
+    if (this.#pieces === null) return Buffer.alloc(0);
+    return this.#pieces.length === 1 ? (this.#pieces[0] as Buffer) : Buffer.concat(this.#pieces);
+  }
+
+  get contentType(): string {
+    const type = this.headers['content-type'];
+    return typeof type === 'string' ? type : '';
+  }
+
+  /** Closes the connection, by which the instance learns that nobody waits any more. */
+  close(): void {
+    this.#closed = true;
+    this.#linger?.cancel();
+    this.#call?.abort();
+  }
+
+  /**
+   * All of the answer that matters has come. The last chunk of the connection follows at once; cutting
+   * it would waste the connection, so it gets `withinMs` for that.
+   */
+  ended(clock: Clock, withinMs: number): void {
+    this.#closed = true;
+    this.#linger = clock.schedule(withinMs, () => this.#call?.abort());
+  }
+
+  pause(): void {
+    this.#call?.pause();
+  }
+
+  resume(): void {
+    this.#call?.resume();
+  }
+
+  onHead(status: number, headers: UpstreamHeaders): void {
+    if (this.#closed) return;
+    this.status = status;
+    this.headers = headers;
+    this.streams =
+      this.leg === 'decode' && status === 200 && this.contentType.startsWith('text/event-stream');
+    this.#listener.onLegHead(this);
+  }
+
+  onData(bytes: Buffer): void {
+    if (this.#closed) return;
+    if (this.streams) {
+      this.#listener.onLegBytes(this, bytes);
+      return;
+    }
+    this.#byteCount += bytes.length;
+    if (this.#byteCount > limits.answerByteCountMax) {
+      const message = `answered with more than ${limits.answerByteCountMax} bytes`;
+      this.close();
+      this.#listener.onLegFailure(this, 'malformed', message);
+    } else if (this.#pieces === null) this.#pieces = [bytes];
+    else this.#pieces.push(bytes);
+  }
+
+  onEnd(): void {
+    this.#linger?.cancel();
+    if (!this.#closed) this.#listener.onLegEnd(this);
+  }
+
+  onFailure(reason: FailureReason, message: string): void {
+    this.#linger?.cancel();
+    if (!this.#closed) this.#listener.onLegFailure(this, reason, message);
+  }
+}
