@@ -71,7 +71,7 @@ export class Cluster {
       const member = this.#pool.add(kind, { host: `${kind}-${at}`, port: 1 });
       this.#pool.identified(member, {
         ...{ modelIds: [model], models: [], ours: true, fingerprint: null, tensorParallelSize: 1 },
-        ...{ engineId: null, kvRole: null },
+        ...{ engineId: null, kvRole: null, pd: null },
       });
       this.#nodes.set(member, {
         instance: new SimulatedInstance({ clock: this.#clock, profile, cost, blockTokens }),

@@ -44,8 +44,8 @@ export interface AttemptPlan {
 }
 
 export interface AttemptListener {
-  /** What the prefill leg left can be used by whoever decodes. */
-  onHandover(run: AttemptRun, tookMs: number): void;
+  /** The prefill leg was answered. `kept`: whoever decodes can use what it left, or do without. */
+  onPrefilled(run: AttemptRun, tookMs: number, kept: boolean): void;
   /** Bytes of a stream; to be passed on, and to be judged by `ended` and `broke`. */
   onStream(run: AttemptRun, bytes: Buffer): void;
   /** The last call. */
@@ -56,6 +56,7 @@ export interface AttemptListener {
 
 /** The end of a stream was seen; the rest of the connection's last chunk may take this long. */
 const lingerMs = 1_000;
+const deaf = { onHead: () => {}, onData: () => {}, onEnd: () => {}, onFailure: () => {} };
 const handoverGraceMs = 1_000;
 
 /** Carries out one `Attempt`: makes the legs by the protocol of the pair, sends them, keeps the time. */
@@ -145,7 +146,16 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   }
 
   close(leg: Leg): void {
-    (leg === 'prefill' ? this.#prefill : this.#decode)?.close();
+    const call = leg === 'prefill' ? this.#prefill : this.#decode;
+    if (call === null) return;
+    call.close();
+    const { protocol, pair } = this.#plan;
+    const request = protocol.abortRequest?.(pair);
+    if (request === undefined) return;
+    const { upstream, clock, deadlines } = this.#context;
+    // Nobody minds how it ends.
+    const abort = upstream.send(call.instance, { method: 'POST', ...request }, deaf);
+    clock.schedule(deadlines.probeMs, () => abort.abort());
   }
 
   awaitHandover(): void {
@@ -242,20 +252,23 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   #prefillAnswered(call: LegCall): void {
     const { protocol, pair } = this.#plan;
     this.#handover = protocol.handoverOf(call.body, pair);
-    this.#listener.onHandover(this, this.#context.clock.monotonicMs() - call.startMs);
+    const holds = this.#handover?.held === true;
+    const tookMs = this.#context.clock.monotonicMs() - call.startMs;
+    this.#listener.onPrefilled(this, tookMs, !holds);
+    if (holds && pair.prefill !== null) this.#context.pool.handsOver(pair.prefill);
     const { storeHandover } = this.#context;
     if (storeHandover !== null && pair.prefill !== null) {
       const tokenIds = this.#handover?.promptTokenIds ?? [];
       this.#prompts = prefilledPrompts(tokenIds, this.#plan.source.members, pair.prefill);
     }
-    this.attempt.prefillAnswered(this.#handover !== null, this.#prompts !== null);
+    this.attempt.prefillAnswered(holds, this.#prompts !== null);
   }
 
   /** For an answer that nobody waits for, a single token does. */
   #decodeSource(): LegSource {
     const { source } = this.#plan;
     if (this.attempt.stage !== 'releasing') return source;
-    const body = prefillBody(source.members);
+    const body = prefillBody(source);
     return { ...source, body, members: JsonMembers.parse(body) };
   }
 }

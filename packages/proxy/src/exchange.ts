@@ -133,10 +133,11 @@ export class Exchange implements AttemptListener {
     this.#settle();
   }
 
-  onHandover(run: AttemptRun, tookMs: number): void {
+  onPrefilled(run: AttemptRun, tookMs: number, kept: boolean): void {
     this.#context.metrics.observeMs('prefill', tookMs);
-    if (!run.attempt.keepsHandover) return;
-    this.#prefill = run.attempt.prefill?.instance ?? null;
+    if (!kept) return;
+    // Where there was nothing to hand over, decode need not know who did nothing.
+    this.#prefill = run.handover === null ? null : (run.attempt.prefill?.instance ?? null);
     this.#handover = run.handover;
     this.#plan.handedOver();
   }

@@ -69,11 +69,10 @@ export class JsonMembers {
     return JSON.parse(raw.toString('utf8')) as boolean | number | string | null;
   }
 
-  /** Whether the member is an array of more than one element that are themselves texts or arrays. */
-  holdsSeveral(name: string): boolean {
+  /** Elements of an array of texts or arrays; null for anything else, as an array of numbers. */
+  textCount(name: string): number | null {
     const raw = this.raw(name);
-    if (raw === null || raw[0] !== openBracket) return false;
-    return new Scanner(raw).holdsSeveralTexts();
+    return raw === null || raw[0] !== openBracket ? null : new Scanner(raw).textCount();
   }
 
   /** A new document; what the patch does not name is copied as it is. */
@@ -142,14 +141,18 @@ class Scanner {
   }
 
   /** Of an array that is known to be valid. */
-  holdsSeveralTexts(): boolean {
+  textCount(): number | null {
     this.#at = 1;
     this.#space();
     const first = this.#bytes[this.#at];
-    if (first !== quote && first !== openBracket) return false;
-    this.#value();
-    this.#space();
-    return this.#bytes[this.#at] === comma;
+    if (first !== quote && first !== openBracket) return null;
+    for (let count = 1; ; count += 1) {
+      this.#value();
+      this.#space();
+      if (this.#bytes[this.#at] !== comma) return count;
+      this.#at += 1;
+      this.#space();
+    }
   }
 
   #member(): Member {

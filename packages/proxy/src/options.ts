@@ -1,5 +1,6 @@
-import { type Options, type OptionValues, optionTypes } from '@tsukimi/base';
+import { Fault, type Options, type OptionValues, optionTypes } from '@tsukimi/base';
 import { z } from 'zod';
+import { type PdHint, pdProtocolNames } from './core/pd-facts.ts';
 import { defaultPolicyName, type PolicyName, policies } from './core/policies/by-name.ts';
 import type { Endpoint } from './core/pool-instance.ts';
 import { type Deadlines, deadlines } from './deadlines.ts';
@@ -70,6 +71,18 @@ export const proxyOptions = {
     doc: 'Decode instances, written as for --prefill; may be empty too.',
     kind: 'list',
     aliases: ['d'],
+  },
+  pdProtocol: {
+    schema: z.enum(pdProtocolNames).default('auto'),
+    doc: `How prefill and decode instances hand over, where they are not ours: ${pdProtocolNames.join(', ')}.`,
+  },
+  bootstrapPort: {
+    schema: optionTypes.port.optional(),
+    doc: 'Port of the bootstrap servers of prefill instances (mooncake, sglang), where it is not 8998.',
+  },
+  kvPort: {
+    schema: optionTypes.port.optional(),
+    doc: 'Port of the ZMQ sockets of instances (p2p_nccl) or of their side channels (nixl_push).',
   },
   port: { schema: optionTypes.port.default(8_000), doc: 'Port of the OpenAI API.' },
   host: { schema: z.string().min(1).default('0.0.0.0'), doc: 'Address to listen on.' },
@@ -159,3 +172,11 @@ export const proxyOptions = {
 } as const satisfies Options;
 
 export type ProxyOptions = OptionValues<typeof proxyOptions>;
+
+/** What holds for instances of which nothing else is said. Throws `INVALID_ARGUMENT`. */
+export function pdHintOf({ pdProtocol, bootstrapPort, kvPort }: ProxyOptions): PdHint {
+  if (pdProtocol === 'p2p_nccl' && kvPort === undefined) {
+    throw new Fault('INVALID_ARGUMENT', '--pd-protocol p2p_nccl needs --kv-port');
+  }
+  return { protocol: pdProtocol, bootstrapPort, kvPort };
+}

@@ -19,7 +19,7 @@ import { InstanceAdmin } from './membership/admin.ts';
 import { InstanceWatch } from './membership/instance-watch.ts';
 import { Membership } from './membership/membership.ts';
 import { ProxyMetrics } from './metrics.ts';
-import type { ProxyOptions } from './options.ts';
+import { type ProxyOptions, pdHintOf } from './options.ts';
 import { Upstream } from './upstream.ts';
 import { createStoreHandover } from './vllm-store/create-store-handover.ts';
 
@@ -69,7 +69,10 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     idleConnectionCountMax: limits.idleConnectionCountMax,
   });
   const metrics = new ProxyMetrics();
-  const watch = new InstanceWatch({ pool, upstream, clock, random, deadlines, authorization });
+  const watch = new InstanceWatch({
+    ...{ pool, upstream, clock, random, deadlines, authorization },
+    pd: pdHintOf(options),
+  });
   const membership = new Membership({ pool, watch, clock, logger, deadlines });
   const onPoolEvent = (event: PoolEvent) => {
     logEvent(logger, event);

@@ -21,7 +21,7 @@ export function traitsOf(members: JsonMembers): RequestTraits {
     resumable:
       single('n') &&
       single('best_of') &&
-      !members.holdsSeveral('prompt') &&
+      (members.textCount('prompt') ?? 1) === 1 &&
       members.scalar('use_beam_search') !== true &&
       members.raw('tsukimi_resume') === null,
     wantsTokenIds: members.scalar('return_token_ids') === true,

@@ -9,4 +9,5 @@ export const identity: Identity = {
   tensorParallelSize: 1,
   engineId: 'e',
   kvRole: null,
+  pd: null,
 };

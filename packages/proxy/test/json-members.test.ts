@@ -134,10 +134,12 @@ describe('JsonMembers', () => {
     expect(() => JsonMembers.parse(Buffer.from([0x7b, 0x22, 0xff, 0x22]))).toThrow(/UTF-8/);
   });
 
-  it('tells several prompts from one', () => {
-    const several = (prompt: string) =>
-      JsonMembers.parse(Buffer.from(`{"prompt":${prompt}}`)).holdsSeveral('prompt');
-    expect(['"a"', '["a"]', '[1,2]', '[[1,2]]', '[]', 'null'].map(several)).not.toContain(true);
-    expect(['["a" ,"b"]', '[[1],[2]]'].map(several)).toEqual([true, true]);
+  it('counts texts, and arrays of token ids, but not the ids of one', () => {
+    const count = (prompt: string) =>
+      JsonMembers.parse(Buffer.from(`{"prompt":${prompt}}`)).textCount('prompt');
+    expect(['"a"', '[1,2]', '[]', 'null', '[{"a":"b"}]'].map(count)).toEqual(Array(5).fill(null));
+    expect(['["a"]', '[[1,2]]', '["a" ,"b"]', '[[1],[2] , [3,"]"]]'].map(count)).toEqual([
+      1, 1, 2, 3,
+    ]);
   });
 });

@@ -17,6 +17,7 @@ const identity: Identity = {
   tensorParallelSize: 1,
   engineId: null,
   kvRole: null,
+  pd: null,
 };
 const shared: AttemptTerms = { order: 'prefill-first', handover: 'shared', release: 'nothing' };
 const singleUse: AttemptTerms = {
@@ -98,7 +99,7 @@ function route(
     attempt.begin();
     if (at === 'decode') {
       attempt.prefillAnswered(true, false);
-      if (attempt.prefill !== null && attempt.keepsHandover) request.handedOver();
+      if (attempt.prefill !== null && terms.handover === 'shared') request.handedOver();
     }
     attempt.failed(attempt.prefill === null ? 'decode' : at, reason, 'it broke');
     request.ended(attempt, nowMs);

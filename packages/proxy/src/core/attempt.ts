@@ -113,11 +113,6 @@ export class Attempt {
     return this.#kv === 'stranded';
   }
 
-  /** Whether a new decode leg can do without a new prefill leg. */
-  get keepsHandover(): boolean {
-    return this.#terms.handover === 'shared' || this.prefill === null;
-  }
-
   begin(): void {
     if (this.#prefillState === 'released') {
       this.#sendDecode();
@@ -134,18 +129,20 @@ export class Attempt {
   }
 
   /**
-   * The prefill leg was answered well. `handsOver`: the decode instance has something to fetch.
-   * `waits`: what it fetches may come a little later than the answer.
+   * The prefill leg was answered well. `holds`: its instance keeps something for this decode instance
+   * alone. `waits`: what decode fetches may come a little later than the answer.
    */
-  prefillAnswered(handsOver: boolean, waits: boolean): void {
+  prefillAnswered(holds: boolean, waits: boolean): void {
     if (this.#prefillState !== 'sent') return;
     this.prefill?.promptDone(this.#clock.monotonicMs());
     this.#release('prefill', 'answered');
     if (this.#terms.order === 'together') {
-      if (this.#stage === 'prefill') this.#enter('decode_first_byte');
+      if (this.#stage !== 'prefill') return;
+      if (holds) this.#enter('decode_first_byte');
+      else this.#handsNothingOver();
       return;
     }
-    if (handsOver && this.#terms.release === 'deliver-then-abort') this.#kv = 'held';
+    if (holds && this.#terms.release === 'deliver-then-abort') this.#kv = 'held';
     if (!waits) this.#sendDecode();
     else {
       this.#enter('handover');
@@ -245,6 +242,14 @@ export class Attempt {
   #goesOnWithoutPrefill(): boolean {
     if (this.#kv === 'held') this.#kv = 'none';
     return this.#stage === 'streaming';
+  }
+
+  /** The decode leg waits in vain. */
+  #handsNothingOver(): void {
+    this.#kv = 'none';
+    const message = 'handed nothing over';
+    this.#failure = { leg: 'prefill', reason: 'refused', message };
+    this.#end('failed');
   }
 
   #stateOf(leg: Leg): LegState {

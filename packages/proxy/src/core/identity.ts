@@ -1,3 +1,5 @@
+import type { PdFacts } from './pd-facts.ts';
+
 /** What an instance told about itself. */
 export interface Identity {
   /** Every id that its `/v1/models` lists. */
@@ -13,6 +15,8 @@ export interface Identity {
   readonly engineId: string | null;
   /** The role its configuration fixed; null where it does not tell, or has none. */
   readonly kvRole: 'kv_producer' | 'kv_consumer' | 'kv_both' | null;
+  /** How its legs are made; null while that is not known. */
+  readonly pd: PdFacts | null;
 }
 
 /** Whole ids, over all that are served; a path and its last part are the same model. */
@@ -31,6 +35,7 @@ export function replacementReason(before: Identity, now: Identity): string | nul
   if (before.engineId !== null && now.engineId !== null && before.engineId !== now.engineId) {
     return 'it was started anew';
   }
+  if (startsOf(before) !== startsOf(now)) return 'its bootstrap server tells of other engines';
   if (before.fingerprint !== now.fingerprint) return 'it has another fingerprint';
   const same =
     before.modelIds.length === now.modelIds.length &&
@@ -46,4 +51,9 @@ export function fitsKind({ kvRole }: Identity, kind: 'prefill' | 'decode'): bool
 
 function lastPart(id: string): string {
   return id.slice(id.lastIndexOf('/') + 1);
+}
+
+/** Of MooncakeConnector: engines make their ids anew at every start unless configured. */
+function startsOf({ pd }: Identity): string {
+  return pd?.protocol === 'mooncake' ? (pd.bootstrap?.engineIds.join() ?? '') : '';
 }

@@ -225,7 +225,8 @@ export class InstancePool {
       before === null
         ? null
         : (replacementReason(before, identity) ?? (restarted ? 'it was gone' : null));
-    member.identity = identity;
+    const learnt = reason === null && told.pd?.protocol === 'auto' ? before?.pd : null;
+    member.identity = learnt == null ? identity : { ...identity, pd: learnt };
     member.failedProbeCount = 0;
     member.wasGone = false;
     if (reason !== null) {
@@ -240,6 +241,13 @@ export class InstancePool {
         : { name: 'mismatch', reason: mismatchReason(identity.modelIds, this.#options.model) },
     );
     this.#refresh(member.kind);
+  }
+
+  /** It answered a prefill leg as only an engine with NIXL's connector does. */
+  handsOver(instance: PoolInstance): void {
+    const member = instance as Member;
+    if (member.identity?.pd?.protocol !== 'auto') return;
+    member.identity = { ...member.identity, pd: { protocol: 'nixl' } };
   }
 
   /** A probe of an instance that is up found it well. */

@@ -2,6 +2,7 @@ import { type Address, formatAddress } from '@tsukimi/base';
 import { Breaker } from './breaker.ts';
 import type { Identity } from './identity.ts';
 import { InstanceLoad } from './instance-load.ts';
+import type { PdHint } from './pd-facts.ts';
 import type { Candidate } from './policies/policy.ts';
 
 export type InstanceKind = 'prefill' | 'decode';
@@ -10,6 +11,8 @@ export type InstanceKind = 'prefill' | 'decode';
 export interface Endpoint extends Address {
   /** Its port speaks TLS. */
   readonly secure?: boolean;
+  /** What is said of it alone, beside `--pd-protocol`. */
+  readonly pd?: PdHint;
 }
 
 export type InstanceState =

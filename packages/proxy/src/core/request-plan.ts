@@ -1,6 +1,7 @@
 import { assert } from '@tsukimi/base';
 import type { Attempt, AttemptPair, Leg } from './attempt.ts';
 import type { InstancePool } from './instance-pool.ts';
+import { servesAlone, speakTheSame } from './pd-facts.ts';
 import type { RequestFacts } from './policies/policy.ts';
 import type { PoolInstance } from './pool-instance.ts';
 import type { RetryBudget } from './retry-budget.ts';
@@ -89,8 +90,11 @@ export class RequestPlan {
 
   next(nowMs: number): Step {
     if (this.#state === 'pair') {
-      this.#skipReason = this.#skipPrefill();
-      if (this.#skipReason !== null) this.#enterDecode();
+      const reason = this.#skipPrefill();
+      if (reason !== null && this.#anybodyAlone()) {
+        this.#skipReason = reason;
+        this.#enterDecode();
+      }
     }
     if (this.#state === 'streaming' && this.#continuation === 'nobody') {
       return { kind: 'give-up', why: 'cannot-resume' };
@@ -170,7 +174,9 @@ export class RequestPlan {
   #untriedPair(nowMs: number): Step | null {
     const decode = this.#untried('decode');
     if (this.#state === 'pair') {
-      return decode.length === 0 ? null : this.#attempt(this.#untried('prefill'), decode, nowMs);
+      const prefill = this.#untried('prefill');
+      if (decode.length === 0 || prefill.length === 0) return null;
+      return this.#attempt(prefill, decode, nowMs);
     }
     if (decode.length > 0) return this.#attempt(none, decode, nowMs);
     // The other kind can do the whole work too; it is only not what it is there for.
@@ -200,7 +206,8 @@ export class RequestPlan {
 
   /** A prefill leg need not be tried again; decode alone costs no more than the request itself. */
   #spent(): void {
-    if (this.#state !== 'pair' || this.#failedDecode.length > 0) this.#budgetSpent = true;
+    const alone = this.#state === 'pair' && this.#failedDecode.length === 0 && this.#anybodyAlone();
+    if (!alone) this.#budgetSpent = true;
     else {
       this.#skipReason = 'prefill-failed';
       this.#enterDecode();
@@ -231,9 +238,18 @@ export class RequestPlan {
       const work = this.#prefilled ? 'decode' : 'whole';
       return { prefill: null, decode: this.#pool.assign(work, candidates, request, nowMs) };
     }
+    const first = this.#pool.assign('prefill', prefill, request, nowMs);
+    const fitting = candidates.every((one) => speakTheSame(first.instance, one))
+      ? candidates
+      : candidates.filter((one) => speakTheSame(first.instance, one));
     return {
-      prefill: this.#pool.assign('prefill', prefill, request, nowMs),
-      decode: this.#pool.assign('decode', candidates, request, nowMs),
+      prefill: first,
+      decode: this.#pool.assign(
+        'decode',
+        fitting.length > 0 ? fitting : candidates,
+        request,
+        nowMs,
+      ),
     };
   }
 
@@ -242,7 +258,8 @@ export class RequestPlan {
     if (
       this.#state !== 'streaming' &&
       this.#failedPrefill.length === 0 &&
-      this.#failedDecode.length === 0
+      this.#failedDecode.length === 0 &&
+      (this.#state === 'pair' || up.every(servesAlone))
     ) {
       return up;
     }
@@ -251,18 +268,30 @@ export class RequestPlan {
     return up.filter((one) => !failed.includes(one) && this.#mayContinue(one));
   }
 
+  #anybodyAlone(): boolean {
+    return this.#pool.up('decode').some(servesAlone) || this.#pool.up('prefill').some(servesAlone);
+  }
+
   #anybodyMayReturn(): boolean {
     return this.#pool.instances.some(({ state }) => state.name !== 'mismatch');
   }
 
   #anybodyUp(): boolean {
+    if (this.#state === 'pair' && !this.#anybodyAlone()) {
+      return this.#pool.up('prefill').length > 0 && this.#pool.up('decode').length > 0;
+    }
     return [...this.#pool.up('decode'), ...this.#pool.up('prefill')].some((one) =>
       this.#mayContinue(one),
     );
   }
 
-  /** Only the very same weights continue a stream with the tokens that it would have had. */
+  /**
+   * Some engines can do nothing without a partner; and only the very same weights continue a stream
+   * with the tokens that it would have had.
+   */
   #mayContinue(one: PoolInstance): boolean {
+    if (this.#state === 'pair') return true;
+    if (!servesAlone(one)) return false;
     if (this.#state !== 'streaming') return true;
     const { identity } = one;
     if (this.#continuation === 'same-model') return identity?.ours === false;

@@ -99,7 +99,7 @@ export class InstanceAdmin {
     if (known?.draining === true) this.#options.membership.keep(known);
     else {
       try {
-        await this.#options.membership.check(endpoint);
+        await this.#options.membership.check(kind, endpoint);
         await this.#options.membership.add(kind, endpoint, 'admin');
       } catch (error) {
         return refused(error);
@@ -119,7 +119,7 @@ export class InstanceAdmin {
         continue;
       }
       try {
-        await membership.check(endpoint);
+        await membership.check(kind, endpoint);
       } catch (error) {
         if (!Fault.has(error, 'PEER_UNREACHABLE')) return refused(error);
         waiting.push(formatAddress(endpoint));

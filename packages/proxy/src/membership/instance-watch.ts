@@ -10,9 +10,11 @@ import {
 import { z } from 'zod';
 import type { Identity } from '../core/identity.ts';
 import type { InstancePool } from '../core/instance-pool.ts';
+import type { PdFacts, PdHint } from '../core/pd-facts.ts';
 import type { FailureReason, PoolInstance } from '../core/pool-instance.ts';
 import type { Deadlines } from '../deadlines.ts';
 import type { Upstream } from '../upstream.ts';
+import { discoverPd } from './pd-discovery.ts';
 
 export interface InstanceWatchOptions {
   readonly pool: InstancePool;
@@ -22,6 +24,8 @@ export interface InstanceWatchOptions {
   readonly deadlines: Deadlines;
   /** `Bearer …`; null for none. */
   readonly authorization: string | null;
+  /** For instances of which nothing else is said. */
+  readonly pd: PdHint;
 }
 
 interface Answer {
@@ -109,7 +113,10 @@ export class InstanceWatch implements Service {
    * Who answers there. Rejects with `PEER_UNREACHABLE` and a reason for people when nobody does, or
    * nobody we can use. `asksStart` also looks for the start of a foreign engine, which costs it more.
    */
-  async identify(instance: Pick<PoolInstance, 'origin'>, asksStart = true): Promise<Identity> {
+  async identify(
+    instance: Pick<PoolInstance, 'origin' | 'endpoint' | 'kind'>,
+    asksStart = true,
+  ): Promise<Identity> {
     const [models, facts] = await Promise.all([
       this.#get(instance, '/v1/models'),
       this.#get(instance, '/tsukimi/instance'),
@@ -127,7 +134,25 @@ export class InstanceWatch implements Service {
       engineId:
         own?.engine_id ?? (own === null && asksStart ? await this.#startOf(instance) : null),
       kvRole: own?.kv_role ?? null,
+      pd: own === null ? await this.#pdOf(instance) : { protocol: 'tsukimi' },
     };
+  }
+
+  #pdOf(instance: Pick<PoolInstance, 'origin' | 'endpoint' | 'kind'>): Promise<PdFacts> {
+    const { host } = instance.endpoint;
+    const neighbours = this.#options.pool.instances.filter(
+      ({ kind, endpoint, origin }) =>
+        kind === 'prefill' && endpoint.host === host && origin !== instance.origin,
+    );
+    const hint = instance.endpoint.pd ?? this.#options.pd;
+    return discoverPd(instance, hint, neighbours.length === 0, async (origin, path) => {
+      try {
+        const { status, body } = await this.#get({ origin }, path);
+        return status === 200 ? body : null;
+      } catch {
+        return null;
+      }
+    });
   }
 
   /** An engine of ours may have been started anew between two probes; others take longer to start. */

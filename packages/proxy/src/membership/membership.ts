@@ -154,7 +154,7 @@ export class Membership implements Service {
       return { instance: known, joined: false };
     }
     const dismissed = this.#dismissed.get(address);
-    const identity = await this.check(endpoint);
+    const identity = await this.check(kind, endpoint);
     if (dismissed !== undefined && (dismissed === null || dismissed === identity.engineId)) {
       throw new Fault('UNAUTHORIZED', 'an operator has removed this instance');
     }
@@ -167,9 +167,9 @@ export class Membership implements Service {
   }
 
   /** Who answers there, if it can be used. Faults: `MISCONFIGURED`, `PEER_UNREACHABLE`. */
-  async check(endpoint: Endpoint): Promise<Identity> {
+  async check(kind: InstanceKind, endpoint: Endpoint): Promise<Identity> {
     const { watch, pool } = this.#options;
-    const identity = await watch.identify({ origin: originOf(endpoint) });
+    const identity = await watch.identify({ origin: originOf(endpoint), endpoint, kind });
     if (servesModel(identity.modelIds, pool.model)) return identity;
     throw new Fault('MISCONFIGURED', `it ${mismatchReason(identity.modelIds, pool.model)}`);
   }

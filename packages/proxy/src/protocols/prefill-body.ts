@@ -1,6 +1,20 @@
-import type { JsonMembers } from '../json-members.ts';
+import { JsonMembers } from '../json-members.ts';
+import type { LegSource } from './protocol.ts';
 
-/** Generation must not outlive its one token, nor be asked for more; what decides the prompt stays. */
+export interface PrefillChanges {
+  /** Raw JSON by member name. */
+  readonly set?: Readonly<Record<string, string>>;
+  /**
+   * The one token must not end the answer as a stop would: some engines keep the prompt's KV only for
+   * an answer that ended by its length.
+   */
+  readonly endsByLength?: boolean;
+}
+
+/**
+ * Generation must not outlive its one token, nor be asked for more; what decides the prompt stays.
+ * Whose KV is read is not for clients to say.
+ */
 const notForPrefill = [
   'stream_options',
   'min_tokens',
@@ -8,15 +22,54 @@ const notForPrefill = [
   'best_of',
   'use_beam_search',
   'return_token_ids',
+  'kv_transfer_params',
 ];
+const stops = ['stop', 'stop_token_ids', 'stop_sequences'];
+const openBrace = 0x7b;
 
-/** The request for one token in one piece; `extras` is raw JSON by member name. */
+/** The request for one token in one piece. */
 export function prefillBody(
-  members: JsonMembers,
-  extras: Readonly<Record<string, string>> = {},
+  { path, members }: Pick<LegSource, 'path' | 'members'>,
+  { set = {}, endsByLength = false }: PrefillChanges = {},
 ): Buffer {
-  const set: Record<string, string> = { max_tokens: '1', stream: 'false' };
+  return members.patched({
+    set: { ...oneToken(path, members, endsByLength), ...set },
+    delete: endsByLength ? [...notForPrefill, ...stops] : notForPrefill,
+  });
+}
+
+function oneToken(
+  path: string,
+  members: JsonMembers,
+  endsByLength: boolean,
+): Readonly<Record<string, string>> {
+  const set: Record<string, string> = {};
+  switch (path) {
+    case '/inference/v1/generate':
+      set['sampling_params'] = oneTokenSampling(members.raw('sampling_params'), endsByLength);
+      break;
+    case '/v1/responses':
+      set['max_output_tokens'] = '1';
+      break;
+    default:
+      set['max_tokens'] = '1';
+  }
+  set['stream'] = 'false';
   if (members.raw('max_completion_tokens') !== null) set['max_completion_tokens'] = '1';
   if (members.raw('n') !== null) set['n'] = '1';
-  return members.patched({ set: { ...set, ...extras }, delete: notForPrefill });
+  // Only where vLLM's own addition to the API is known.
+  if (endsByLength && path.endsWith('/completions')) set['ignore_eos'] = 'true';
+  return set;
+}
+
+function oneTokenSampling(given: Buffer | null, endsByLength: boolean): string {
+  const set = { max_tokens: '1', ...(endsByLength ? { ignore_eos: 'true' } : {}) };
+  // What is no object the instance refuses in its own words.
+  if (given !== null && given[0] !== openBrace) return given.toString('utf8');
+  return JsonMembers.parse(given ?? Buffer.from('{}'))
+    .patched({
+      set,
+      delete: ['min_tokens', 'n', 'best_of', ...(endsByLength ? stops : [])],
+    })
+    .toString('utf8');
 }

@@ -1,10 +1,8 @@
-import { type Random } from '@tsukimi/base';
+import type { Random } from '@tsukimi/base';
+import type { PdProtocolName } from '../core/pd-facts.ts';
 import type { PoolInstance } from '../core/pool-instance.ts';
 import type { JsonMembers } from '../json-members.ts';
 import type { RequestTraits } from '../request-traits.ts';
-
-/** How a prefill and a decode instance are told of each other; also the values of `--pd-protocol`. */
-type PdProtocolName = 'tsukimi' | 'store';
 
 /** A client's request, as the legs are made of it. */
 export interface LegSource {
@@ -22,7 +20,7 @@ export interface LegSource {
 }
 
 /** What is sent to an instance, with POST. */
-interface LegRequest {
+export interface LegRequest {
   readonly path: string;
   /** Names and values in turn. */
   readonly headers: readonly string[];
@@ -35,6 +33,10 @@ export interface Handover {
   readonly cachedTokenCount: number | null;
   /** Of each prompt, where decode should start only when their KV is in the store. */
   readonly promptTokenIds?: readonly (readonly number[])[];
+  /** The object that the decode leg repeats, as raw JSON; null where the protocol has none. */
+  readonly kvTransferParams: string | null;
+  /** The prefill instance keeps something for the pair's decode instance alone. */
+  readonly held: boolean;
 }
 
 /**
@@ -56,14 +58,18 @@ export interface PdProtocol {
    * `deliver-then-abort`: the decode leg is sent all the same, and closed after its first bytes.
    */
   readonly release: 'nothing' | 'deliver-then-abort' | 'abort-both';
+  /** Whether all that must be known of the pair beforehand is known. Without it: always. */
+  fits?(pair: Pair): boolean;
   prefillLeg(request: LegSource, pair: Pair): LegRequest;
   /**
    * From the whole answer, of status 200, to the prefill leg. Null: nothing was handed over, so the
-   * decode instance has to compute the prompt by itself.
+   * decode instance has to compute the prompt by itself; one that waits for it already waits in vain.
    */
   handoverOf(answer: Buffer, pair: Pair): Handover | null;
   /** `handover` is null when both legs run at once, and when there was nothing to hand over. */
   decodeLeg(request: LegSource, pair: Pair, handover: Handover | null): LegRequest;
+  /** Where closing a leg's connection is not enough to end it: what else its instance is sent. */
+  abortRequest?(pair: Pair): LegRequest;
 }
 
 /** One try of a prefill and a decode leg, with ids of its own that no other try ever uses. */

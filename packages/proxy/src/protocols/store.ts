@@ -1,14 +1,15 @@
 import { promptTokenIdsIn } from '../vllm-store/prompt-token-ids.ts';
+import { cachedTokenCountIn } from './answers.ts';
 import { prefillBody } from './prefill-body.ts';
-import type { PdProtocol } from './protocol.ts';
+import type { LegSource, PdProtocol } from './protocol.ts';
 
 /** Those that answer with `return_token_ids`; others have fields of the same name that mean other things. */
 const tellingPaths = ['/v1/completions', '/v1/chat/completions'];
 
 /**
  * Prefill leaves the KV where every decode instance looks for it, so neither leg says anything of it:
- * what vLLM's `disagg_proxy_demo.py` does for MooncakeStoreConnector, and what LMCache's and shared
- * storage need. Also right where no connector exists: decode computes what it does not find.
+ * what vLLM's `disagg_proxy_demo.py` does, and what MooncakeStoreConnector and shared storage need.
+ * Also right where no connector exists: decode computes what it does not find.
  *
  * vLLM's connector stores after it has answered. To know what decode should wait for, prefill is asked for
  * the prompt's tokens, which vLLM tells as `prompt_token_ids`.
@@ -19,10 +20,32 @@ export const store: PdProtocol = {
   handover: 'shared',
   release: 'nothing',
   prefillLeg({ path, headers, members, asksPromptTokenIds }) {
-    const asks = asksPromptTokenIds && tellingPaths.includes(path);
-    const extras: Record<string, string> = asks ? { return_token_ids: 'true' } : {};
-    return { path, headers, body: prefillBody(members, extras) };
+    const set: Record<string, string> = tellsPromptTokenIds({ path, asksPromptTokenIds })
+      ? { return_token_ids: 'true' }
+      : {};
+    return { path, headers, body: prefillBody({ path, members }, { set }) };
   },
-  handoverOf: (answer) => ({ cachedTokenCount: null, promptTokenIds: promptTokenIdsIn(answer) }),
-  decodeLeg: ({ path, headers, body }) => ({ path, headers, body }),
+  handoverOf: (answer) => ({
+    cachedTokenCount: cachedTokenCountIn(answer),
+    kvTransferParams: null,
+    held: false,
+    promptTokenIds: promptTokenIdsIn(answer),
+  }),
+  /** The original, but for the parameters by which a client could reach into others' KV. */
+  decodeLeg: ({ path, headers, body, members }) => ({
+    path,
+    headers,
+    body:
+      members.raw('kv_transfer_params') === null
+        ? body
+        : members.patched({ delete: ['kv_transfer_params'] }),
+  }),
 };
+
+/** Whether the answer to the prefill leg can and should hold the tokens of the prompt. */
+export function tellsPromptTokenIds({
+  path,
+  asksPromptTokenIds,
+}: Pick<LegSource, 'path' | 'asksPromptTokenIds'>): boolean {
+  return asksPromptTokenIds && tellingPaths.includes(path);
+}

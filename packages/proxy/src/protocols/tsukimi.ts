@@ -1,3 +1,4 @@
+import { cachedTokenCountIn } from './answers.ts';
 import { prefillBody } from './prefill-body.ts';
 import type { Handover, LegSource, PdProtocol } from './protocol.ts';
 import { store } from './store.ts';
@@ -15,11 +16,15 @@ export const tsukimi: PdProtocol = {
   prefillLeg(request, pair) {
     if (pair.prefill?.identity?.ours !== true) return store.prefillLeg(request, pair);
     const { path, headers, members } = request;
-    return { path, headers, body: prefillBody(members, { tsukimi_handover: 'true' }) };
+    return {
+      path,
+      headers,
+      body: prefillBody({ path, members }, { set: { tsukimi_handover: 'true' } }),
+    };
   },
   handoverOf(answer, pair) {
     if (pair.prefill?.identity?.ours !== true) return store.handoverOf(answer, pair);
-    return { cachedTokenCount: cachedTokenCountIn(answer) };
+    return { cachedTokenCount: cachedTokenCountIn(answer), kvTransferParams: null, held: false };
   },
   decodeLeg(request, pair, handover) {
     if (pair.decode?.identity?.ours !== true) return store.decodeLeg(request, pair, handover);
@@ -41,17 +46,4 @@ function decodeBody(
     set['tsukimi_resume'] = `{"output_token_ids":[${outputTokenIds.join(',')}]}`;
   }
   return Object.keys(set).length === 0 ? body : members.patched({ set });
-}
-
-/** `usage.prompt_tokens_details.cached_tokens` of a prefill instance's answer; null when not told. */
-function cachedTokenCountIn(answer: Buffer): number | null {
-  const name = '"cached_tokens":';
-  const at = answer.lastIndexOf(name);
-  if (at < 1) return null;
-  // An unescaped quote after a comma or brace is no part of a text.
-  if (answer[at - 1] !== 0x2c && answer[at - 1] !== 0x7b) return null;
-  const digits = /^ ?(\d{1,9})/.exec(
-    answer.toString('latin1', at + name.length, at + name.length + 12),
-  )?.[1];
-  return digits === undefined ? null : Number(digits);
 }
