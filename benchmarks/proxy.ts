@@ -130,7 +130,13 @@ async function beProxy([prefill, decode]: readonly string[]): Promise<void> {
       argv: [...argv, '--prefill', String(prefill), '--decode', String(decode)],
       env: {},
     }),
-    { clock: new SystemClock(), random: new SystemRandom(), logger: silentLogger, env: {} },
+    {
+      clock: new SystemClock(),
+      random: new SystemRandom(),
+      logger: silentLogger,
+      env: {},
+      print: () => {},
+    },
   );
   for (const service of services) await service.start();
   process.on('message', () => {

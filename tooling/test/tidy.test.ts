@@ -36,7 +36,9 @@ const tests = tracked
   .filter((path) => path.endsWith('.test.ts'))
   .map((path) => ({ path, text: readFileSync(`${root}/${path}`, 'utf8') }));
 const importsOf = (text: string): string[] =>
-  [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] as string);
+  [...text.matchAll(/(?<!\.)\b(?:from|import)\s*\(?\s*'([^']+)'/g)].map(
+    (match) => match[1] as string,
+  );
 
 const directTimeOrChance =
   /\b(Date\.now|new Date\(\)|Math\.random|setTimeout|setInterval|performance\.now|AbortSignal\.timeout|randomBytes|randomUUID|randomInt|process\.hrtime)\b/;

@@ -62,6 +62,7 @@ const handoverGraceMs = 1_000;
 /** Carries out one `Attempt`: makes the legs by the protocol of the pair, sends them, keeps the time. */
 export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListener {
   readonly attempt: Attempt;
+  readonly startMs: number;
   readonly #context: AttemptContext;
   readonly #plan: AttemptPlan;
   readonly #listener: AttemptListener;
@@ -73,12 +74,14 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   /** What decode should find in the store before it begins. */
   #prompts: PrefilledPrompts | null = null;
   #storeWait: Scheduled | null = null;
+  #handoverMs: number | null = null;
 
   constructor(context: AttemptContext, plan: AttemptPlan, listener: AttemptListener) {
     this.#context = context;
     this.#plan = plan;
     this.#listener = listener;
     this.#handover = plan.handover;
+    this.startMs = context.clock.monotonicMs();
     this.#watch = new AttemptWatch(context.clock, context.deadlines, this);
     this.attempt = new Attempt(context.clock, context.pool, plan.legs, plan.protocol, this);
   }
@@ -94,6 +97,15 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   /** The whole answer of an instance: the client's, or one that tells of the instance's failure. */
   get answer(): LegCall | null {
     return this.#answer;
+  }
+
+  get legsTogether(): boolean {
+    return this.attempt.prefill !== null && this.#plan.protocol.order === 'together';
+  }
+
+  /** How long decode was held back; null where it was not. */
+  get handoverMs(): number | null {
+    return this.#handoverMs;
   }
 
   /** The decode leg; null until it is sent. */
@@ -165,7 +177,8 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     this.#storeWait = storeHandover.wait(this.#prompts, (outcome) => {
       this.#storeWait = null;
       metrics.count('store_waits_total', `outcome="${outcome}"`);
-      metrics.observeMs('handover', clock.monotonicMs() - startMs);
+      this.#handoverMs = clock.monotonicMs() - startMs;
+      metrics.observeMs('handover', this.#handoverMs);
       this.attempt.handoverReady();
     });
   }

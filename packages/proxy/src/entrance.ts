@@ -4,26 +4,30 @@ import { openAiErrorOf } from '@tsukimi/openai-api';
 import type { ClientGate, Pass } from './client-gate.ts';
 import type { Admission, Waiter } from './core/admission.ts';
 import type { InstancePool } from './core/instance-pool.ts';
-import { poolWarnings } from './core/pool-warnings.ts';
 import type { Cors } from './cors.ts';
 import { limits } from './deadlines.ts';
 import { Exchange, type ExchangeContext } from './exchange.ts';
-import { isJson, readBody, sendBytes, sendFault, sendJson } from './http-answers.ts';
+import { isJson, readBody, sendFault, sendJson } from './http-answers.ts';
 import { JsonMembers } from './json-members.ts';
 import type { InstanceAdmin } from './membership/admin.ts';
 import type { ProxyMetrics } from './metrics.ts';
+import type { OutsideView } from './outside-view.ts';
+import type { AccessLog } from './telemetry/access-log.ts';
+import { RequestRecord } from './telemetry/request-record.ts';
 
 export interface EntranceOptions {
   readonly host: string;
   readonly port: number;
-  readonly scheduling: string;
   readonly clock: Clock;
   readonly pool: InstancePool;
   readonly admission: Admission;
   readonly gate: ClientGate;
   readonly cors: Cors;
   readonly admin: InstanceAdmin;
+  readonly view: OutsideView;
   readonly metrics: ProxyMetrics;
+  /** Null for none. */
+  readonly accessLog: AccessLog | null;
   readonly exchange: ExchangeContext;
   /** Begins every request id that the proxy makes. */
   readonly requestIdPrefix: string;
@@ -37,24 +41,21 @@ export class Entrance implements Service {
   readonly #options: EntranceOptions;
   readonly #http: HttpServer;
   readonly #routes: Readonly<Record<string, Readonly<Record<string, Handler>>>>;
-  readonly #startMs: number;
   #heldByteCount = 0;
   #requestCount = 0;
   #stopping = false;
 
   constructor(options: EntranceOptions) {
     this.#options = options;
-    this.#startMs = options.clock.monotonicMs();
     const complete: Handler = (request, response) => this.#complete(request, response);
     this.#routes = {
       '/v1/completions': { POST: complete },
       '/v1/chat/completions': { POST: complete },
       '/v1/models': { GET: (request, response) => this.#models(request, response) },
       ...options.admin.routes,
-      '/status': { GET: (_, response) => sendJson(response, 200, this.#status()) },
       '/health': { GET: (_, response) => sendJson(response, 200, { status: 'ok' }) },
       '/ready': { GET: (_, response) => this.#ready(response) },
-      '/metrics': { GET: (_, response) => this.#metrics(response) },
+      ...options.view.routes,
     };
     this.#http = new HttpServer({
       name: this.name,
@@ -69,6 +70,11 @@ export class Entrance implements Service {
   /** The port in use; only after `start`. */
   get port(): number {
     return this.#http.port;
+  }
+
+  /** Bytes of bodies that are kept for requests in progress. */
+  get heldByteCount(): number {
+    return this.#heldByteCount;
   }
 
   start(): Promise<void> {
@@ -122,6 +128,8 @@ export class Entrance implements Service {
     const requestId = this.#requestId(request);
     const ownHeaders = { 'x-request-id': requestId };
     const path = pathOf(request.url);
+    const { clock, metrics, accessLog } = this.#options;
+    const record = new RequestRecord(path, requestId, clock.monotonicMs());
     let heldByteCount = 0;
     let exchange: Exchange | null = null;
     let calledOff: (() => void) | null = null;
@@ -132,7 +140,9 @@ export class Entrance implements Service {
       calledOff?.();
       exchange?.cancel();
       const status = response.writableFinished ? response.statusCode : 499;
-      this.#options.metrics.count('requests_total', `endpoint="${path}",status="${status}"`);
+      const nowMs = clock.monotonicMs();
+      metrics.requestEnded(record, status, nowMs);
+      accessLog?.add(record, status, nowMs);
     });
     try {
       pass = this.#options.gate.enter(request.headers);
@@ -142,6 +152,7 @@ export class Entrance implements Service {
       return;
     }
     const { client, headers: limitHeaders } = pass;
+    record.client = client;
     if (!isJson(request)) {
       request.resume();
       const detail = "Unsupported Media Type: Only 'application/json' is allowed";
@@ -152,11 +163,13 @@ export class Entrance implements Service {
       take: (byteCount) => {
         if (this.#heldByteCount + byteCount > limits.heldByteCountMax) return false;
         heldByteCount += byteCount;
+        record.receivedByteCount = heldByteCount;
         this.#heldByteCount += byteCount;
         return true;
       },
       onFault: (fault) => sendFault(response, fault, { ...ownHeaders, connection: 'close' }),
       onBody: (body) => {
+        record.bodyMs = clock.monotonicMs();
         let members: JsonMembers;
         try {
           members = JsonMembers.parse(body);
@@ -166,7 +179,7 @@ export class Entrance implements Service {
         }
         calledOff = this.#whenAdmitted(client, response, () => {
           const { exchange: context, admission } = this.#options;
-          const asked = { path, requestId, body, members, answerHeaders: limitHeaders };
+          const asked = { path, record, body, members, answerHeaders: limitHeaders };
           exchange = new Exchange(context, request, response, asked, () => admission.leave());
           exchange.begin();
         });
@@ -233,65 +246,10 @@ export class Entrance implements Service {
     else sendJson(response, 200, { object: 'list', data: [...byId.values()] });
   }
 
-  /** The four fields of vLLM's `disagg_proxy_demo.py`, then ours. */
-  #status(): object {
-    const { pool, scheduling, clock, admission } = this.#options;
-    const addresses = (kind: string) =>
-      pool.instances.filter((one) => one.kind === kind).map(({ address }) => address);
-    const prefill = addresses('prefill');
-    const decode = addresses('decode');
-    return {
-      prefill_node_count: prefill.length,
-      decode_node_count: decode.length,
-      prefill_nodes: prefill,
-      decode_nodes: decode,
-      model: pool.model,
-      scheduling,
-      uptime_seconds: Math.floor((clock.monotonicMs() - this.#startMs) / 1_000),
-      requests_in_flight: admission.activeCount,
-      requests_queued: admission.queueLength,
-      instances: pool.instances.map((one) => ({
-        address: one.address,
-        kind: one.kind,
-        state: one.state.name,
-        reason: 'reason' in one.state ? one.state.reason : null,
-        draining: one.draining,
-        breaker: pool.breakerState(one),
-        ...this.#options.admin.facts(one),
-        model: one.identity?.modelIds[0] ?? null,
-        fingerprint: one.identity?.fingerprint ?? null,
-        tensor_parallel_size: one.identity?.tensorParallelSize ?? null,
-        active_requests: one.activeRequestCount,
-        requests_total: one.requestCount,
-        failures_total: one.failureCount,
-      })),
-      warnings: poolWarnings(pool.instances),
-    };
-  }
-
   #ready(response: ServerResponse): void {
     const { pool } = this.#options;
     const ready = pool.up('decode').length + pool.up('prefill').length > 0 && !this.#stopping;
     sendJson(response, ready ? 200 : 503, { status: ready ? 'ready' : 'no instance is up' });
-  }
-
-  #metrics(response: ServerResponse): void {
-    const { pool, admission, metrics, exchange } = this.#options;
-    const gauges: Record<string, number> = {
-      requests_in_flight: admission.activeCount,
-      requests_queued: admission.queueLength,
-      held_body_bytes: this.#heldByteCount,
-      upstream_connections: exchange.upstream.connectionCount,
-    };
-    for (const one of pool.instances) {
-      gauges[`instance_up{kind="${one.kind}",instance="${one.address}"}`] =
-        one.state.name === 'up' ? 1 : 0;
-    }
-    for (const one of pool.instances) {
-      gauges[`instance_active_requests{kind="${one.kind}",instance="${one.address}"}`] =
-        one.activeRequestCount;
-    }
-    sendBytes(response, 200, 'text/plain; version=0.0.4; charset=utf-8', metrics.text(gauges));
   }
 }
 

@@ -18,6 +18,9 @@ import { type Handover, type LegSource, Pair } from './protocols/protocol.ts';
 import { protocolOf } from './protocols/protocols.ts';
 import { requestFacts } from './request-facts.ts';
 import { traitsOf } from './request-traits.ts';
+import type { DecisionLog } from './telemetry/decision-log.ts';
+import type { RequestRecord } from './telemetry/request-record.ts';
+import { usageIn } from './telemetry/usage.ts';
 import type { Upstream } from './upstream.ts';
 import type { StoreHandover } from './vllm-store/store-handover.ts';
 
@@ -38,11 +41,15 @@ export interface ExchangeContext {
   readonly storeHandover: StoreHandover | null;
   /** The clients' `Authorization` is for the proxy, and no instance sees it. */
   readonly keepsAuthorization: boolean;
+  readonly decisions: DecisionLog;
+  /** Answers say which instances made them, and what the proxy added. */
+  readonly namesInstances: boolean;
 }
 
 export interface ExchangeRequest {
   readonly path: string;
-  readonly requestId: string;
+  /** Filled in as the request goes on. */
+  readonly record: RequestRecord;
   readonly body: Buffer;
   readonly members: JsonMembers;
   /** Beside those of the answer itself. */
@@ -60,6 +67,7 @@ export class Exchange implements AttemptListener {
   readonly #context: ExchangeContext;
   readonly #response: ServerResponse;
   readonly #requestId: string;
+  readonly #record: RequestRecord;
   readonly #answerHeaders: Headers;
   readonly #source: LegSource;
   readonly #plan: RequestPlan;
@@ -95,7 +103,9 @@ export class Exchange implements AttemptListener {
   ) {
     this.#context = context;
     this.#response = response;
-    this.#requestId = request.requestId;
+    const { record } = request;
+    this.#record = record;
+    this.#requestId = record.requestId;
     this.#answerHeaders = request.answerHeaders;
     this.#onOver = onOver;
     const traits = traitsOf(request.members);
@@ -104,16 +114,19 @@ export class Exchange implements AttemptListener {
       body: request.body,
       members: request.members,
       traits,
-      headers: upstreamHeaders(incoming, request.requestId, context),
+      headers: upstreamHeaders(incoming, record.requestId, context),
       outputTokenIds: noTokenIds,
       asksPromptTokenIds: context.storeHandover !== null,
     };
     const { deadlines, clock } = context;
+    record.beganMs = clock.monotonicMs();
+    record.streams = traits.streams;
+    record.promptTokenCount = traits.promptTokenCount;
     this.#firstByteMs =
       deadlines.firstByteMs + deadlines.firstBytePerTokenMs * traits.promptTokenCount;
     this.#plan = new RequestPlan(context.pool, context.retryBudget, {
       request: requestFacts(request.members, traits),
-      retryUntilMs: clock.monotonicMs() + this.#firstByteMs,
+      retryUntilMs: record.beganMs + this.#firstByteMs,
       resumeWithinMs: deadlines.gapMs,
       nobodyUpWaitMs: deadlines.nobodyUpMs,
     });
@@ -134,7 +147,14 @@ export class Exchange implements AttemptListener {
   }
 
   onPrefilled(run: AttemptRun, tookMs: number, kept: boolean): void {
-    this.#context.metrics.observeMs('prefill', tookMs);
+    const { metrics } = this.#context;
+    metrics.observeMs('prefill', tookMs);
+    const cachedTokenCount = run.handover?.cachedTokenCount ?? null;
+    if (cachedTokenCount !== null) {
+      metrics.count('reported_hit_tokens_total', 'leg="prefill"', cachedTokenCount);
+    }
+    this.#record.prefill = run.attempt.prefill?.instance.address ?? '';
+    this.#record.prefillMs = tookMs;
     if (!kept) return;
     // Where there was nothing to hand over, decode need not know who did nothing.
     this.#prefill = run.handover === null ? null : (run.attempt.prefill?.instance ?? null);
@@ -154,6 +174,7 @@ export class Exchange implements AttemptListener {
     }
     if (relayed.bytes !== null) this.#writeFrames(run, relayed.bytes);
     if (!relayed.ended) return;
+    this.#tellUsage(run, relayed.bytes ?? '');
     this.#response.end();
     run.streamEnded(this.#relay.tokenIds.length - this.#tokenCountBefore);
   }
@@ -167,7 +188,11 @@ export class Exchange implements AttemptListener {
     if (run.attempt.stranded) this.#context.metrics.count('kv_stranded_total');
     if (outcome === 'failed') this.#failed(run);
     else if (outcome !== 'left' && !this.#settled) {
-      if (this.#streaming !== run && run.answer !== null) this.#sendWhole(run.answer);
+      if (this.#streaming !== run && run.answer !== null) {
+        this.#answerBegins(run);
+        this.#tellUsage(run, run.answer.body);
+        this.#sendWhole(run.answer);
+      }
       this.#observeDecode(run, 'decode');
       this.#settle();
     }
@@ -218,10 +243,25 @@ export class Exchange implements AttemptListener {
       this,
     );
     this.#runs.push(run);
+    this.#decided(legs);
     if (hedgeMs > 0 && this.#hedging === null && !continues) {
       this.#hedging = clock.schedule(hedgeMs, () => this.#hedge());
     }
     run.begin();
+  }
+
+  #decided({ prefill, decode }: AttemptPair): void {
+    const { decisions, clock, metrics } = this.#context;
+    this.#record.attemptCount += 1;
+    const { attemptCount } = this.#record;
+    const wallMs = clock.wallMs();
+    for (const assignment of prefill === null ? [decode] : [prefill, decode]) {
+      decisions.add(wallMs, this.#requestId, attemptCount, assignment);
+      if (assignment.hitTokenCount > 0) {
+        const leg = assignment === decode ? 'leg="decode"' : 'leg="prefill"';
+        metrics.count('predicted_hit_tokens_total', leg, assignment.hitTokenCount);
+      }
+    }
   }
 
   /** The answer is late: somebody else may be faster. Once for each request. */
@@ -247,12 +287,14 @@ export class Exchange implements AttemptListener {
     const response = this.#response;
     if (!response.headersSent) {
       this.#observeDecode(run, 'decode_first_byte');
+      this.#answerBegins(run);
       response.writeHead(200, {
         'content-type': run.decodeLeg?.contentType ?? '',
         'cache-control': 'no-cache',
         ...this.#ownHeaders(),
       });
     }
+    this.#record.sentByteCount += frames.length;
     const decode = run.attempt.decode.instance;
     const resumable = this.#source.traits.resumable && decode.identity?.ours === true;
     this.#plan.streamed(decode, resumable ? 'same-weights' : 'nobody');
@@ -269,6 +311,10 @@ export class Exchange implements AttemptListener {
     const { clock, metrics, logger } = this.#context;
     const { leg, reason, message } = failure;
     const failed = leg === 'prefill' ? prefill : decode;
+    // What a prefill leg left for everybody was not in vain.
+    const inVainSinceMs =
+      this.#prefill === null ? run.startMs : (run.decodeLeg?.startMs ?? run.startMs);
+    this.#record.failedMs += clock.monotonicMs() - inVainSinceMs;
     this.#lastFailure = failure;
     this.#lastFailedAddress = failed?.instance.address ?? '';
     if (run.answer !== null) this.#failedAnswer = run.answer;
@@ -310,6 +356,7 @@ export class Exchange implements AttemptListener {
   }
 
   #sendWhole(answer: LegCall): void {
+    this.#record.sentByteCount = answer.body.length;
     const retryAfter = answer.headers['retry-after'];
     sendBytes(
       this.#response,
@@ -328,7 +375,39 @@ export class Exchange implements AttemptListener {
   }
 
   #ownHeaders(): Headers {
-    return { 'x-request-id': this.#requestId, ...this.#answerHeaders };
+    const headers: Record<string, string> = {
+      'x-request-id': this.#requestId,
+      ...this.#answerHeaders,
+    };
+    const { prefill, decode, firstByteMs } = this.#record;
+    if (!this.#context.namesInstances || firstByteMs === null) return headers;
+    if (prefill !== '') headers['x-tsukimi-prefill'] = prefill;
+    headers['x-tsukimi-decode'] = decode;
+    headers['x-tsukimi-overhead-ms'] = this.#record.overheadMs(firstByteMs).toFixed(3);
+    return headers;
+  }
+
+  /** Its head is about to leave, and `run` is what it comes from. */
+  #answerBegins(run: AttemptRun): void {
+    const record = this.#record;
+    const nowMs = this.#context.clock.monotonicMs();
+    record.firstByteMs = nowMs;
+    record.handoverMs = run.handoverMs;
+    record.legsTogether = run.legsTogether;
+    if (run.decodeLeg === null) return;
+    record.decode = run.decodeLeg.instance.address;
+    record.decodeFirstByteMs = nowMs - run.decodeLeg.startMs;
+  }
+
+  #tellUsage(run: AttemptRun, end: Buffer | string): void {
+    const usage = usageIn(end);
+    const record = this.#record;
+    record.cachedTokenCount = usage.cachedTokenCount;
+    record.outputTokenCount = usage.outputTokenCount;
+    // A leg that only decodes has all of its prompt from elsewhere.
+    if (run.attempt.decode.work !== 'whole' || usage.cachedTokenCount === null) return;
+    const { metrics } = this.#context;
+    metrics.count('reported_hit_tokens_total', 'leg="decode"', usage.cachedTokenCount);
   }
 
   #observeDecode({ decodeLeg }: AttemptRun, stage: 'decode' | 'decode_first_byte'): void {
@@ -341,6 +420,9 @@ export class Exchange implements AttemptListener {
   #settle(): void {
     if (this.#settled) return;
     this.#settled = true;
+    const { tokenIds } = this.#relay;
+    if (tokenIds.length > 0) this.#record.outputTokenCount ??= tokenIds.length;
+    this.#record.skipReason = this.#plan.skipReason;
     this.#waiting?.cancel();
     this.#hedging?.cancel();
     for (const run of [...this.#runs]) run.attempt.leave();

@@ -1,26 +1,13 @@
-/** Upper bounds in seconds: from what a hit takes to the first-byte deadline. */
-const bounds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300] as const;
+import { Histogram } from './telemetry/histogram.ts';
+import type { MetricFamily } from './telemetry/metric-families.ts';
+import type { RequestRecord } from './telemetry/request-record.ts';
 
-class Histogram {
-  readonly #counts = [...bounds, Infinity].map(() => 0);
-  #sum = 0;
-
-  observe(seconds: number): void {
-    let at = 0;
-    while (at < bounds.length && seconds > (bounds[at] as number)) at += 1;
-    this.#counts[at] = (this.#counts[at] ?? 0) + 1;
-    this.#sum += seconds;
-  }
-
-  lines(name: string, labels: string): string[] {
-    let count = 0;
-    const buckets = [...bounds, '+Inf'].map((bound, at) => {
-      count += this.#counts[at] ?? 0;
-      return `${name}_bucket{${labels},le="${bound}"} ${count}`;
-    });
-    return [...buckets, `${name}_sum{${labels}} ${this.#sum}`, `${name}_count{${labels}} ${count}`];
-  }
-}
+/** Upper bounds in seconds: from what a hit takes to the first-byte deadline, */
+const stageBounds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+/** between two tokens, */
+const tokenBounds = [0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+/** and for what the proxy does itself. */
+const overheadBounds = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1];
 
 const counterDocs = {
   requests_total: 'Requests for completions by endpoint and status.',
@@ -33,59 +20,97 @@ const counterDocs = {
   stream_failures_total: 'Streams that ended with an error event.',
   store_waits_total:
     'Requests held back until what prefill computed was in the store, by how the wait ended.',
+  prompt_tokens_total: 'Tokens of prompts, estimated by their size.',
+  output_tokens_total: 'Tokens of answers, where instances told them.',
+  predicted_hit_tokens_total:
+    'Prompt tokens that the policy took to be cached at the chosen instance, by leg.',
+  reported_hit_tokens_total: 'Prompt tokens that instances say were cached, by leg.',
+} as const;
+
+const histogramDocs = {
+  time_to_first_token_seconds: 'From the first byte of a request to the first of its stream.',
+  request_duration_seconds: 'From the first byte of a request to the last of its answer.',
+  time_per_output_token_seconds: 'Mean time between the tokens of one stream.',
+  overhead_seconds:
+    'What the proxy itself took until an answer began: neither its queue nor instances.',
 } as const;
 
 export type CounterName = keyof typeof counterDocs;
-export type Stage = 'prefill' | 'handover' | 'decode_first_byte' | 'decode';
+export type Stage = 'queue' | 'prefill' | 'handover' | 'decode_first_byte' | 'decode';
 
-/** Counts what happens and prints it in Prometheus' text format. */
+/** Counts what happens, for Prometheus. */
 export class ProxyMetrics {
   readonly #counters = new Map<CounterName, Map<string, number>>();
   readonly #stages: Record<Stage, Histogram> = {
-    prefill: new Histogram(),
-    handover: new Histogram(),
-    decode_first_byte: new Histogram(),
-    decode: new Histogram(),
+    queue: new Histogram(stageBounds),
+    prefill: new Histogram(stageBounds),
+    handover: new Histogram(stageBounds),
+    decode_first_byte: new Histogram(stageBounds),
+    decode: new Histogram(stageBounds),
+  };
+  readonly #histograms: Record<keyof typeof histogramDocs, Histogram> = {
+    time_to_first_token_seconds: new Histogram(stageBounds),
+    request_duration_seconds: new Histogram(stageBounds),
+    time_per_output_token_seconds: new Histogram(tokenBounds),
+    overhead_seconds: new Histogram(overheadBounds),
   };
 
   /** `labels` is the text within the braces; its values come from small sets of ours. */
-  count(name: CounterName, labels = ''): void {
+  count(name: CounterName, labels = '', by = 1): void {
     let series = this.#counters.get(name);
     if (series === undefined) {
       series = new Map();
       this.#counters.set(name, series);
     }
-    series.set(labels, (series.get(labels) ?? 0) + 1);
+    series.set(labels, (series.get(labels) ?? 0) + by);
   }
 
   observeMs(stage: Stage, elapsedMs: number): void {
     this.#stages[stage].observe(elapsedMs / 1_000);
   }
 
-  /** `gauges` are complete lines by name, `name` or `name{label="value"}`. */
-  text(gauges: Readonly<Record<string, number>>): string {
-    const lines: string[] = [];
+  /** The request is over, and so is its answer. */
+  requestEnded(record: RequestRecord, status: number, nowMs: number): void {
+    const { endpoint, startMs, queueMs, firstByteMs, outputTokenCount } = record;
+    const histograms = this.#histograms;
+    this.count('requests_total', `endpoint="${endpoint}",status="${status}"`);
+    if (queueMs === null) return;
+    this.observeMs('queue', queueMs);
+    this.count('prompt_tokens_total', '', record.promptTokenCount);
+    if (firstByteMs === null) return;
+    histograms.request_duration_seconds.observe((nowMs - startMs) / 1_000);
+    histograms.overhead_seconds.observe(record.overheadMs(firstByteMs) / 1_000);
+    if (record.streams) {
+      histograms.time_to_first_token_seconds.observe((firstByteMs - startMs) / 1_000);
+    }
+    if (outputTokenCount === null) return;
+    this.count('output_tokens_total', '', outputTokenCount);
+    if (!record.streams || outputTokenCount < 2) return;
+    const tokenMs = (nowMs - firstByteMs) / (outputTokenCount - 1);
+    histograms.time_per_output_token_seconds.observe(tokenMs / 1_000);
+  }
+
+  families(): MetricFamily[] {
+    const families: MetricFamily[] = [];
     for (const [name, doc] of Object.entries(counterDocs)) {
-      lines.push(`# HELP tsukimi_proxy_${name} ${doc}`, `# TYPE tsukimi_proxy_${name} counter`);
+      const samples: Record<string, number> = {};
       const series = this.#counters.get(name as CounterName) ?? new Map([['', 0]]);
-      for (const [labels, value] of series) {
-        lines.push(`tsukimi_proxy_${name}${labels === '' ? '' : `{${labels}}`} ${value}`);
-      }
+      for (const [labels, value] of series) samples[labels === '' ? '' : `{${labels}}`] = value;
+      families.push({ name, type: 'counter', doc, merge: 'sum', samples });
     }
-    lines.push(
-      '# HELP tsukimi_proxy_stage_seconds Time of the stages of a request.',
-      '# TYPE tsukimi_proxy_stage_seconds histogram',
-    );
-    for (const [stage, histogram] of Object.entries(this.#stages)) {
-      lines.push(...histogram.lines('tsukimi_proxy_stage_seconds', `stage="${stage}"`));
+    const histogram = (name: string, doc: string, tell: (into: Record<string, number>) => void) => {
+      const samples: Record<string, number> = {};
+      tell(samples);
+      families.push({ name, type: 'histogram', doc, merge: 'sum', samples });
+    };
+    histogram('stage_seconds', 'Time of the stages of a request.', (into) => {
+      for (const [stage, one] of Object.entries(this.#stages)) one.tell(into, `stage="${stage}"`);
+    });
+    for (const [name, doc] of Object.entries(histogramDocs)) {
+      histogram(name, doc, (into) =>
+        this.#histograms[name as keyof typeof histogramDocs].tell(into),
+      );
     }
-    let family = '';
-    for (const [name, value] of Object.entries(gauges)) {
-      const base = name.replace(/\{.*/, '');
-      if (base !== family) lines.push(`# TYPE tsukimi_proxy_${base} gauge`);
-      family = base;
-      lines.push(`tsukimi_proxy_${name} ${value}`);
-    }
-    return `${lines.join('\n')}\n`;
+    return families;
   }
 }

@@ -165,6 +165,15 @@ export const proxyOptions = {
     doc: 'Milliseconds without an answer until a second instance is tried beside; 0 never does that.',
   },
   probeMs: { schema: milliseconds('probeMs'), doc: 'Milliseconds that a health probe may take.' },
+  accessLog: {
+    schema: z.enum(['off', 'json']).default('off'),
+    doc: 'A line on standard output for each request, when it is over: json, or off.',
+  },
+  hideInstances: {
+    schema: optionTypes.flag,
+    doc: 'Answers do not say which instances they come from, nor what the proxy added.',
+    kind: 'flag',
+  },
   shutdownTimeout: {
     schema: z.coerce.number().nonnegative().default(30),
     doc: 'Seconds that running requests get to finish after SIGTERM.',

@@ -20,6 +20,9 @@ import { InstanceWatch } from './membership/instance-watch.ts';
 import { Membership } from './membership/membership.ts';
 import { ProxyMetrics } from './metrics.ts';
 import { type ProxyOptions, pdHintOf } from './options.ts';
+import { OutsideView } from './outside-view.ts';
+import { AccessLog } from './telemetry/access-log.ts';
+import { DecisionLog } from './telemetry/decision-log.ts';
 import { Upstream } from './upstream.ts';
 import { createStoreHandover } from './vllm-store/create-store-handover.ts';
 
@@ -30,6 +33,8 @@ export interface ProxyParts {
   readonly random: Random;
   readonly logger: Logger;
   readonly env: Environment;
+  /** Where the access log goes, whole lines at a time. */
+  readonly print: (text: string) => void;
 }
 
 /** The services of one proxy in the order they start; stopping finishes requests first. */
@@ -97,22 +102,32 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
   const storeHandover = createStoreHandover(options, parts);
   const { keys, followed } = clientKeys(options, parts);
   const gate = new ClientGate({ keys, clock });
-  const entrance = new Entrance({
+  const decisions = new DecisionLog({
+    prefill: options.prefillScheduling ?? options.scheduling,
+    decode: options.decodeScheduling ?? options.scheduling,
+  });
+  const accessLog =
+    options.accessLog === 'json' ? new AccessLog({ clock, write: parts.print }) : null;
+  const admin = new InstanceAdmin({
+    ...{ pool, membership, deadlines },
+    adminApiKey: options.adminApiKey ?? null,
+  });
+  const entrance: Entrance = new Entrance({
     host: options.host,
     port: options.port,
-    scheduling: options.scheduling,
     clock,
     pool,
     admission,
     gate,
     cors: new Cors({ allowedOrigins: options.allowedOrigins }),
-    admin: new InstanceAdmin({
-      pool,
-      membership,
-      deadlines,
-      adminApiKey: options.adminApiKey ?? null,
+    admin,
+    view: new OutsideView({
+      ...{ clock, pool, admission, admin, upstream, metrics, decisions },
+      scheduling: options.scheduling,
+      heldByteCount: () => entrance.heldByteCount,
     }),
     metrics,
+    accessLog,
     exchange: {
       clock,
       random,
@@ -126,11 +141,15 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
       keepsAuthorization: gate.keepsAuthorization,
       retryBudget: new RetryBudget(limits.retries, clock.monotonicMs()),
       hedgeMs: options.hedgeMs,
+      decisions,
+      namesInstances: !options.hideInstances,
     },
     requestIdPrefix: [0, 1, 2].map(() => random.uint32().toString(16).padStart(8, '0')).join(''),
   });
   const services = [
     ...followed,
+    // It is stopped after whoever has something to tell it.
+    ...(accessLog === null ? [] : [accessLog]),
     ...(storeHandover === null ? [] : [storeHandover]),
     watch,
     membership,

@@ -13,6 +13,7 @@ export interface ClusterOptions {
   readonly argv?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly clock?: Clock;
+  readonly print?: (text: string) => void;
 }
 
 /** A proxy in this process before scripted instances, all on loopback. */
@@ -55,6 +56,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       random: new SeededRandom(1),
       logger: silentLogger,
       env: {},
+      print: options.print ?? (() => {}),
     },
   );
   for (const service of proxy.services) await service.start();

@@ -6,7 +6,7 @@ export const proxyCommand = defineCommand({
   summary: 'Sends each request to a prefill, then to a decode instance, and survives their deaths.',
   options: proxyOptions,
   async run(options, { clock, random, logger, env, print, run }) {
-    await run(createProxy(options, { clock, random, logger, env }), {
+    await run(createProxy(options, { clock, random, logger, env, print }), {
       shutdownTimeoutMs: options.shutdownTimeout * 1_000,
       onReady: () =>
         print(

@@ -1,5 +1,6 @@
 import { assert } from '@tsukimi/base';
 import type { Candidate, RequestFacts, Work } from './policies/policy.ts';
+import type { AttemptOutcome } from './pool-instance.ts';
 import { SpeedEstimate } from './speed-estimate.ts';
 
 /** Before anything was measured; a few observations outweigh it. */
@@ -107,6 +108,14 @@ export class Assignment<I> {
   readonly reason: string;
   /** Leading prompt tokens that the policy took to be cached there. */
   readonly hitTokenCount: number;
+  /** How many could have been chosen. */
+  readonly candidateCount: number;
+  /** Prompt tokens that were to be computed there before those of this attempt. */
+  readonly aheadTokenCount: number;
+  /** Until its own prompt is computed there, as things were; 0 where it need not be. */
+  readonly predictedPromptMs: number;
+  /** Null while it goes on. */
+  outcome: AttemptOutcome | null = null;
   readonly #load: InstanceLoad;
   readonly #queuedTokenCount: number;
   readonly #residentTokenCount: number;
@@ -118,6 +127,7 @@ export class Assignment<I> {
     work: Work,
     request: RequestFacts,
     choice: { readonly reason: string; readonly hitTokenCount: number },
+    candidateCount: number,
     nowMs: number,
   ) {
     this.instance = instance;
@@ -130,6 +140,13 @@ export class Assignment<I> {
       work === 'decode' ? 0 : Math.max(1, request.promptTokenCount - this.hitTokenCount);
     this.#residentTokenCount =
       work === 'prefill' ? 0 : request.promptTokenCount + request.outputTokenCount;
+    this.candidateCount = candidateCount;
+    this.aheadTokenCount = instance.queuedTokenCount;
+    this.predictedPromptMs =
+      work === 'decode'
+        ? 0
+        : ((this.aheadTokenCount + this.#queuedTokenCount) / instance.prefillTokensPerSecond) *
+          1_000;
     instance.began(this.#queuedTokenCount, this.#residentTokenCount, nowMs);
   }
 

@@ -178,7 +178,7 @@ export class InstancePool {
       breaker.began();
       this.#refresh(leg);
     }
-    return new Assignment(member, work, request, choice, nowMs);
+    return new Assignment(member, work, request, choice, candidates.length, nowMs);
   }
 
   /** The attempt is over. `outputTokenCount` is what came of a stream; 0 when not known. */
@@ -189,6 +189,7 @@ export class InstancePool {
     outputTokenCount: number,
   ): void {
     const member = assignment.instance as Member;
+    assignment.outcome ??= outcome;
     assignment.ended(nowMs, outputTokenCount);
     this.#assignmentCount -= 1;
     this.#tellBreaker(member, legOf(assignment.work), outcome, nowMs);
