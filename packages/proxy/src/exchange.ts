@@ -5,7 +5,7 @@ import { type AttemptListener, AttemptRun } from './attempt-run.ts';
 import type { AttemptPair, Failure, Outcome } from './core/attempt.ts';
 import type { InstancePool } from './core/instance-pool.ts';
 import type { PoolInstance } from './core/pool-instance.ts';
-import { type GiveUpReason, RequestPlan } from './core/request-plan.ts';
+import { type Continuation, type GiveUpReason, RequestPlan } from './core/request-plan.ts';
 import type { RetryBudget } from './core/retry-budget.ts';
 import type { Deadlines } from './deadlines.ts';
 import { limits } from './deadlines.ts';
@@ -116,6 +116,7 @@ export class Exchange implements AttemptListener {
       traits,
       headers: upstreamHeaders(incoming, record.requestId, context),
       outputTokenIds: noTokenIds,
+      promptTokenIds: noTokenIds,
       asksPromptTokenIds: context.storeHandover !== null,
     };
     const { deadlines, clock } = context;
@@ -234,7 +235,11 @@ export class Exchange implements AttemptListener {
         legs,
         protocol: protocolOf(pair),
         source: continues
-          ? { ...this.#source, outputTokenIds: this.#relay.tokenIds }
+          ? {
+              ...this.#source,
+              outputTokenIds: this.#relay.tokenIds,
+              promptTokenIds: this.#relay.promptTokenIds,
+            }
           : this.#source,
         handover: legs.prefill === null ? this.#handover : null,
         firstByteMs: this.#firstByteMs,
@@ -278,8 +283,10 @@ export class Exchange implements AttemptListener {
   #beginStream(run: AttemptRun): void {
     this.#streaming = run;
     const { identity } = run.attempt.decode.instance;
+    const { resumable, resumableByIds } = this.#source.traits;
     this.#tokenCountBefore = this.#relay.tokenIds.length;
-    this.#relay.restart(identity?.ours === true && this.#source.traits.resumable);
+    if (identity?.ours === true) this.#relay.restart(resumable ? 'output' : 'none');
+    else this.#relay.restart(resumableByIds ? 'all' : 'none');
     for (const other of [...this.#runs]) if (other !== run) other.attempt.leave();
   }
 
@@ -296,13 +303,19 @@ export class Exchange implements AttemptListener {
     }
     this.#record.sentByteCount += frames.length;
     const decode = run.attempt.decode.instance;
-    const resumable = this.#source.traits.resumable && decode.identity?.ours === true;
-    this.#plan.streamed(decode, resumable ? 'same-weights' : 'nobody');
+    this.#plan.streamed(decode, this.#continuation(decode));
     const flows =
       typeof frames === 'string' ? response.write(frames, 'latin1') : response.write(frames);
     if (flows) return;
     run.pause();
     response.once('drain', () => run.resume());
+  }
+
+  #continuation({ identity }: PoolInstance): Continuation {
+    if (identity?.ours !== true) {
+      return this.#relay.promptTokenIds.length > 0 ? 'same-model' : 'nobody';
+    }
+    return this.#source.traits.resumable ? 'same-weights' : 'nobody';
   }
 
   #failed(run: AttemptRun): void {

@@ -6,6 +6,9 @@ export interface FrameRelayOptions {
   readonly frameByteCountMax: number;
 }
 
+/** `output`: those of the answer; `all`: and those of the prompt, from an engine that may not tell any. */
+export type CollectedIds = 'none' | 'output' | 'all';
+
 /** What is ready for the client. `ended` says that the stream has come to its proper end. */
 export interface Relayed {
   readonly bytes: Buffer | string | null;
@@ -16,6 +19,7 @@ const lfBoundary = Buffer.of(0x0a, 0x0a);
 const crlfBoundary = Buffer.of(0x0d, 0x0a, 0x0d, 0x0a);
 const tokenIdsName = '"token_ids":[';
 const promptTokenIdsName = '"prompt_token_ids":[';
+const finishReason = '"finish_reason":"';
 const roleMember = '"role":"assistant"';
 const nothing = Buffer.alloc(0);
 
@@ -27,12 +31,15 @@ const nothing = Buffer.alloc(0);
  */
 export class FrameRelay {
   readonly #options: FrameRelayOptions;
-  #collectsTokenIds = false;
+  #collects: CollectedIds = 'none';
   /** The beginning of an event whose end has not come. */
   #pending: Buffer = nothing;
   /** From the event that tells the finish reason on: kept until the stream's end is certain. */
   #held = '';
   readonly #tokenIds: number[] = [];
+  readonly #promptTokenIds: number[] = [];
+  /** Tokens that came before this continuation, which counts them as prompt. */
+  #countedAsPrompt = 0;
   /** `id` and `created` of the first stream, which all later ones are made to carry. */
   #firstNames: StreamNames | null = null;
   #currentNames: StreamNames | null = null;
@@ -49,6 +56,11 @@ export class FrameRelay {
     return this.#tokenIds;
   }
 
+  /** What the first stream told; empty unless `all` was collected and told. */
+  get promptTokenIds(): readonly number[] {
+    return this.#promptTokenIds;
+  }
+
   /** Whether the client has got anything. */
   get begun(): boolean {
     return this.#begun;
@@ -56,10 +68,12 @@ export class FrameRelay {
 
   /**
    * An instance starts, or continues, the stream; what was not passed on is forgotten.
-   * `collectsTokenIds`: it was asked for token ids, so that somebody else can continue it.
+   * `collects`: which ids it was asked for, so that somebody else can continue it.
    */
-  restart(collectsTokenIds: boolean): void {
-    this.#collectsTokenIds = collectsTokenIds;
+  restart(collects: CollectedIds): void {
+    this.#collects = collects;
+    this.#countedAsPrompt = collects === 'all' ? this.#tokenIds.length : 0;
+    if (!this.begun) this.#promptTokenIds.length = 0;
     this.#pending = nothing;
     this.#held = '';
     this.#currentNames = null;
@@ -82,7 +96,11 @@ export class FrameRelay {
     }
     if (end === 0) return { bytes: null, ended: false };
     const ended = endsWithDone(all, end);
-    if (!this.#collectsTokenIds) {
+    // Before anything was seen, somebody else can do better, whatever the engine.
+    if (!this.begun) refuseAbort(all, all.indexOf(finishReason));
+    if (!this.begun) refuseFailure(all);
+    if (this.#collects === 'all' && !this.#tellsIds(all)) this.#collects = 'none';
+    if (this.#collects === 'none') {
       if (!this.begun && !all.includes('data:')) return { bytes: null, ended };
       this.#begun = true;
       return { bytes: end === all.length ? all : all.subarray(0, end), ended };
@@ -91,17 +109,15 @@ export class FrameRelay {
   }
 
   #relayed(frames: string, ended: boolean): string | null {
-    if (frames.includes('data: {"error":')) throw new Fault('INTERNAL', failureIn(frames));
+    refuseFailure(frames);
     let ready = frames;
     if (this.#held !== '') {
       ready = '';
       this.#held += frames;
     } else {
-      const finish = frames.indexOf('"finish_reason":"');
+      const finish = frames.indexOf(finishReason);
       if (finish >= 0) {
-        if (frames.startsWith('"abort"', finish + 16)) {
-          throw new Fault('INTERNAL', 'the instance aborted the stream');
-        }
+        refuseAbort(frames, finish);
         const from = frames.lastIndexOf('\n\n', finish);
         ready = from < 0 ? '' : frames.slice(0, from + 2);
         this.#held = frames.slice(ready.length);
@@ -122,7 +138,12 @@ export class FrameRelay {
   /** Takes the ids along, and out where the client did not ask for them. */
   #withoutTokenIds(frames: string): string {
     let shown = frames;
-    if (this.#options.stripsTokenIds) shown = withoutMember(shown, promptTokenIdsName, null);
+    const continues = this.#countedAsPrompt > 0;
+    const told = this.#collects === 'all' && !continues && this.#promptTokenIds.length === 0;
+    if (this.#options.stripsTokenIds || continues || told) {
+      const cuts = this.#options.stripsTokenIds || continues;
+      shown = withoutMember(shown, promptTokenIdsName, told ? this.#promptTokenIds : null, cuts);
+    }
     return withoutMember(shown, tokenIdsName, this.#tokenIds, this.#options.stripsTokenIds);
   }
 
@@ -139,7 +160,22 @@ export class FrameRelay {
     if (this.#firstNames !== this.#currentNames && this.#firstNames && this.#currentNames) {
       shown = this.#currentNames.replaced(shown, this.#firstNames);
     }
-    return shown;
+    if (this.#countedAsPrompt === 0 || !shown.includes('"usage":{')) return shown;
+    return shown.replaceAll(/"usage":\{[^{}]*/g, (usage) => this.#recounted(usage));
+  }
+
+  /** Of a continuation by token ids: what it took for prompt was output. */
+  #recounted(usage: string): string {
+    const count = this.#countedAsPrompt;
+    return usage
+      .replace(/("prompt_tokens":)(\d+)/, (_, name, told) => `${name}${Number(told) - count}`)
+      .replace(/("completion_tokens":)(\d+)/, (_, name, told) => `${name}${Number(told) + count}`);
+  }
+
+  /** Whether the engine does tell ids: the first event of a stream has those of the prompt. */
+  #tellsIds(frames: Buffer): boolean {
+    if (this.#promptTokenIds.length > 0 || !frames.includes('data:')) return true;
+    return frames.includes(promptTokenIdsName);
   }
 
   /** A continued message has a role already; the event that only tells it is not repeated. */
@@ -240,6 +276,20 @@ function collect(text: string, start: number, end: number, into: number[]): void
     }
   }
   if (value >= 0) into.push(value);
+}
+
+/** `finish`: where a reason stands; -1 for nowhere. */
+function refuseAbort(frames: Buffer | string, finish: number): void {
+  const start = finish + finishReason.length;
+  if (finish >= 0 && frames.indexOf('abort"', start) === start) {
+    throw new Fault('INTERNAL', 'the instance aborted the stream');
+  }
+}
+
+function refuseFailure(frames: Buffer | string): void {
+  if (frames.includes('data: {"error":')) {
+    throw new Fault('INTERNAL', failureIn(frames.toString('latin1')));
+  }
 }
 
 function failureIn(frames: string): string {

@@ -75,6 +75,18 @@ export class JsonMembers {
     return raw === null || raw[0] !== openBracket ? null : new Scanner(raw).textCount();
   }
 
+  /** Whether one of `names` has a value that asks for something: no null, false, 0, or empty one. */
+  asksForAny(names: ReadonlySet<string>): boolean {
+    return this.#members.some(
+      ({ name, valueStart, valueEnd }) =>
+        names.has(name) &&
+        (valueEnd - valueStart > 5 ||
+          !/^(?:null|false|0(?:\.0+)?|\[ *\]|"")$/.test(
+            this.#bytes.toString('latin1', valueStart, valueEnd),
+          )),
+    );
+  }
+
   /** A new document; what the patch does not name is copied as it is. */
   patched(patch: Patch): Buffer {
     const set = Object.entries(patch.set ?? {});

@@ -24,6 +24,8 @@ export interface ScriptedInstanceOptions {
   readonly model?: string;
   /** Answers `/tsukimi/instance` and knows token ids and resuming; true by default. */
   readonly ours?: boolean;
+  /** As vLLM does when asked, where it is not `ours`; true by default. */
+  readonly tellsTokenIds?: boolean;
   readonly fingerprint?: string;
   readonly tensorParallelSize?: number;
   readonly cachedTokenCount?: number;
@@ -44,6 +46,8 @@ export interface ScriptedRequest {
 }
 
 const serve: Fate = { kind: 'serve' };
+/** The last id of every prompt, and none of any output. */
+const endOfPrompt = 60_000;
 
 /** Output token number `at` for a prompt: an id, and a text that needs care in JSON and UTF-8. */
 export function scriptedToken(prompt: string, at: number): { id: number; text: string } {
@@ -243,23 +247,35 @@ export class ScriptedInstance {
 
   /** Each token an event, the finish reason with the last one; then usage if asked, then the end. */
   #frames(path: string, body: Record<string, unknown>): string[] {
-    const { tokens, usage, resumedCount } = this.#output(body);
+    const { prompt, resumed, tokens, usage, resumedCount } = this.#output(body);
     const head = {
       id: `cmpl-${this.#port}-${this.#answerCount}`,
       object: 'chunk',
       created: 1_700_000_000 + this.#answerCount,
       model: this.model,
     };
-    const tells = body['return_token_ids'] === true && this.#options.ours !== false;
-    const chunk = (content: object, ids: number[], finish: string | null) =>
-      event({
+    const asked = body['return_token_ids'] === true && this.#options.tellsTokenIds !== false;
+    const foreign = this.#options.ours === false;
+    const ofPrompt = asked && foreign ? { prompt_token_ids: promptIds(prompt, resumed) } : {};
+    const chunk = (content: object, ids: number[] | null, finish: string | null) => {
+      const first = frames.length === 0 ? ofPrompt : {};
+      return event({
         ...head,
+        ...(isChat(path) ? first : {}),
         choices: [
-          { index: 0, ...content, finish_reason: finish, ...(tells ? { token_ids: ids } : {}) },
+          {
+            ...{ index: 0, ...content, finish_reason: finish },
+            ...(isChat(path) ? {} : first),
+            ...(asked && ids !== null ? { token_ids: ids } : {}),
+          },
         ],
       });
+    };
     const frames: string[] = [];
-    if (isChat(path)) frames.push(chunk({ delta: { role: 'assistant', content: '' } }, [], null));
+    if (isChat(path)) {
+      const role = { delta: { role: 'assistant', content: '' } };
+      frames.push(chunk(role, foreign ? null : [], null));
+    }
     tokens.forEach(({ id, text }, at) => {
       if (at < resumedCount) return;
       const content = isChat(path) ? { delta: { content: text } } : { text };
@@ -272,23 +288,43 @@ export class ScriptedInstance {
   }
 
   #output(body: Record<string, unknown>) {
-    const prompt = JSON.stringify(body['prompt'] ?? body['messages']);
-    const count = Number(body['max_completion_tokens'] ?? body['max_tokens'] ?? 16);
-    const tokens = Array.from({ length: count }, (_, at) => scriptedToken(prompt, at));
+    const params = body['kv_transfer_params'] as { prompt_token_ids?: number[] } | undefined;
+    const given = params?.prompt_token_ids ?? body['prompt'];
+    const foreign =
+      this.#options.ours === false && Array.isArray(given) ? (given as number[]) : null;
+    const prompt =
+      foreign === null ? JSON.stringify(body['prompt'] ?? body['messages']) : promptOf(foreign);
     const resume = body['tsukimi_resume'] as { output_token_ids: number[] } | undefined;
-    const resumed = resume?.output_token_ids ?? [];
+    const resumed =
+      foreign === null
+        ? (resume?.output_token_ids ?? [])
+        : foreign.slice(foreign.indexOf(endOfPrompt) + 1);
+    const asked = Number(body['max_completion_tokens'] ?? body['max_tokens'] ?? 16);
+    const count = asked + (foreign === null ? 0 : resumed.length);
+    const tokens = Array.from({ length: count }, (_, at) => scriptedToken(prompt, at));
     if (resumed.some((id, at) => tokens[at]?.id !== id))
       throw new Error('resumed with other tokens');
     const cached = body['tsukimi_prefill_cached_tokens'] ?? this.#options.cachedTokenCount ?? 0;
     const usage = {
-      prompt_tokens: prompt.length,
-      completion_tokens: count,
+      prompt_tokens: prompt.length + (foreign === null ? 0 : resumed.length),
+      completion_tokens: asked,
       total_tokens: prompt.length + count,
       prompt_tokens_details: { cached_tokens: cached },
     };
     const text = tokens.map((token) => token.text).join('');
-    return { tokens, text, usage, resumedCount: resumed.length };
+    return { prompt, resumed, tokens, text, usage, resumedCount: resumed.length };
   }
+}
+
+/** Each character an id; with `resumed` behind, as an engine takes a continuation. */
+function promptIds(prompt: string, resumed: readonly number[]): number[] {
+  const characters = Array.from({ length: prompt.length - 1 }, (_, at) => prompt.charCodeAt(at));
+  return [...characters, endOfPrompt, ...resumed];
+}
+
+function promptOf(ids: readonly number[]): string {
+  const text = String.fromCharCode(...ids.slice(0, ids.indexOf(endOfPrompt)));
+  return text + (text.startsWith('"') ? '"' : ']');
 }
 
 function isChat(path: string): boolean {

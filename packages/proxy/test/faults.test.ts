@@ -107,6 +107,7 @@ describe('a stream whose instance fails', () => {
 
   /** Breaks at each event, and within it, over fresh clusters of one breaking and one good instance. */
   async function eachBreak(
+    options: ScriptedInstanceOptions,
     hows: readonly Extract<Fate, { kind: 'break' }>['how'][],
     check: (cluster: Cluster, fate: Fate) => Promise<void>,
   ): Promise<void> {
@@ -121,7 +122,9 @@ describe('a stream whose instance fails', () => {
     let next = 0;
     let breaking = true;
     await using cluster = await startCluster({
-      decode: [{}, {}].map(() => ({
+      prefill: [options],
+      decode: [options, options].map((one) => ({
+        ...one,
         fate: () => {
           const fate = breaking ? fates[next] : undefined;
           breaking = false;
@@ -135,8 +138,13 @@ describe('a stream whose instance fails', () => {
     }
   }
 
-  it('goes on elsewhere wherever it breaks, unseen by the client', async () => {
-    await eachBreak(hows, async (cluster, fate) => {
+  const engines = [
+    ['ours', {}],
+    ['one that tells token ids', { ours: false }],
+  ] as const;
+
+  it.each(engines)('of %s goes on elsewhere wherever it breaks, unseen', async (_, options) => {
+    await eachBreak(options, hows, async (cluster, fate) => {
       const body = { ...asked, stream: true, stream_options: { include_usage: true } };
       const seen = await readStream(await cluster.post(body));
       const shown = { ...seen, fate };
@@ -148,13 +156,15 @@ describe('a stream whose instance fails', () => {
         fate,
       });
       expect([seen.ids.size, seen.created.size]).toEqual([1, 1]);
-      expect(seen.events.at(-1)).toMatchObject({ usage: { completion_tokens: tokenCount } });
+      expect(seen.events.at(-1)).toMatchObject({
+        usage: { prompt_tokens: JSON.stringify(prompt).length, completion_tokens: tokenCount },
+      });
       expect(seen.raw).not.toMatch(/[,{]"token_ids":\[\d/);
     });
   });
 
-  it('repeats no role in a chat that goes on elsewhere', async () => {
-    await eachBreak(['reset', 'end'], async (cluster, fate) => {
+  it.each(engines)('of %s repeats no role in a chat that goes on', async (_, options) => {
+    await eachBreak(options, ['reset', 'end'], async (cluster, fate) => {
       const seen = await readStream(
         await cluster.post(
           { messages, max_tokens: tokenCount, stream: true },
@@ -197,7 +207,9 @@ describe('a stream whose instance fails', () => {
   it.each([
     ['of several choices', { n: 2 }, {}],
     ['of several prompts', { prompt: [prompt, 'b'] }, {}],
-    ['of another engine', {}, { ours: false }],
+    ['of an engine that tells no ids', {}, { ours: false, tellsTokenIds: false }],
+    ['of another engine, when it is drawn from a seed', { seed: 1 }, { ours: false }],
+    ['of another engine, when its text has to end at some word', { stop: ['x'] }, { ours: false }],
   ])('%s ends with an error event, not with a cut or a false end', async (_, extra, options) => {
     const dies = always({ kind: 'break', how: 'reset', frameCount: 2, byteCount: 30 });
     await using cluster = await startCluster({ decode: [{ ...options, ...dies }, options] });

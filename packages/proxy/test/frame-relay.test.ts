@@ -38,7 +38,7 @@ describe('FrameRelay', () => {
     fc.assert(
       fc.property(choices, sizes, (all, cuts) => {
         const relay = relayOf();
-        relay.restart(true);
+        relay.restart('output');
         const told = all.map(({ text, ids }) =>
           frame({ text: `${text},"token_ids":[9]`, finish_reason: null, token_ids: ids }),
         );
@@ -58,7 +58,7 @@ describe('FrameRelay', () => {
     fc.assert(
       fc.property(choices, sizes, fc.constantFrom('\n', '\r\n'), (all, cuts, newline) => {
         const relay = relayOf();
-        relay.restart(false);
+        relay.restart('none');
         const stream = (all.map((one) => frame(one)).join('') + done).replaceAll('\n', newline);
         expect(fed(relay, `${stream}data: {"cut`, cuts).text).toBe(stream);
       }),
@@ -67,7 +67,7 @@ describe('FrameRelay', () => {
 
   it('keeps the last event back until the end is certain, so that it can be made anew', () => {
     const relay = relayOf();
-    relay.restart(true);
+    relay.restart('output');
     const last = (id: string, created: number) =>
       frame({ text: 'b', finish_reason: 'stop', token_ids: [2] }, id, created);
     const first = fed(
@@ -75,7 +75,7 @@ describe('FrameRelay', () => {
       frame({ text: 'a', finish_reason: null, token_ids: [1] }) + last('a', 1),
     );
     expect(first).toEqual({ text: frame({ text: 'a', finish_reason: null }), ended: false });
-    relay.restart(true);
+    relay.restart('output');
     expect(relay.tokenIds).toEqual([1]);
     expect(fed(relay, last('z', 77) + done)).toEqual({
       text: frame({ text: 'b', finish_reason: 'stop' }) + done,
@@ -85,7 +85,7 @@ describe('FrameRelay', () => {
 
   it('takes ids out wherever they stand in an object, and prompt ids too', () => {
     const relay = relayOf();
-    relay.restart(true);
+    relay.restart('output');
     const stream =
       'data: {"choices":[{"token_ids":[5,6],"text":"a"}],"prompt_token_ids":[1,2]}\n\n';
     expect(fed(relay, stream).text).toBe('data: {"choices":[{"text":"a"}]}\n\n');
@@ -94,7 +94,7 @@ describe('FrameRelay', () => {
 
   it('refuses an event without end', () => {
     const relay = relayOf();
-    relay.restart(false);
+    relay.restart('none');
     expect(() => fed(relay, 'x'.repeat(20_000))).toThrow(/exceeds 10000 bytes/);
   });
 });

@@ -80,6 +80,7 @@ function source(text: string, path = '/v1/completions'): LegSource {
     traits: traitsOf(members),
     headers: ['content-type', 'application/json', 'x-request-id', 'mine'],
     outputTokenIds: [],
+    promptTokenIds: [],
     asksPromptTokenIds: false,
   };
 }

@@ -1,4 +1,5 @@
 import { factsOf } from '../core/pd-facts.ts';
+import { decodeBody } from './decode-body.ts';
 import { pushedOf } from './nixl-push.ts';
 import { prefillBody } from './prefill-body.ts';
 import type { Pair, PdProtocol } from './protocol.ts';
@@ -28,7 +29,7 @@ export const mooncake: PdProtocol = {
   decodeLeg(request, pair, handover) {
     const from = prefillRank(pair);
     if (from === null) return store.decodeLeg(request, pair, handover);
-    const { path, headers, members } = request;
+    const { path, headers } = request;
     const params = {
       do_remote_decode: false,
       do_remote_prefill: true,
@@ -36,7 +37,7 @@ export const mooncake: PdProtocol = {
       remote_engine_id: from.engineId,
       transfer_id: `xfer-${pair.attemptId}`,
     };
-    const body = members.patched({ set: { kv_transfer_params: JSON.stringify(params) } });
+    const body = decodeBody(request, { set: { kv_transfer_params: JSON.stringify(params) } });
     return { path, headers, body };
   },
 };

@@ -1,5 +1,6 @@
 import { factsOf } from '../core/pd-facts.ts';
 import { answerMembers, cachedTokenCountIn, endedByLength } from './answers.ts';
+import { decodeBody } from './decode-body.ts';
 import { keepsForDecode } from './nixl.ts';
 import { prefillBody } from './prefill-body.ts';
 import type { Handover, LegSource, PdProtocol } from './protocol.ts';
@@ -31,7 +32,7 @@ export const nixlPush: PdProtocol = {
   decodeLeg(request, pair, handover) {
     const side = factsOf(pair.prefill, 'nixl_push')?.side ?? null;
     if (side === null) return store.decodeLeg(request, pair, handover);
-    const { path, headers, members } = request;
+    const { path, headers } = request;
     const params = {
       do_remote_decode: false,
       do_remote_prefill: true,
@@ -43,7 +44,7 @@ export const nixlPush: PdProtocol = {
       remote_request_id: requestIdOf(request),
       transfer_id: `xfer-${pair.attemptId}`,
     };
-    const body = members.patched({ set: { kv_transfer_params: JSON.stringify(params) } });
+    const body = decodeBody(request, { set: { kv_transfer_params: JSON.stringify(params) } });
     return { path, headers, body };
   },
 };

@@ -1,6 +1,7 @@
 import type { PoolInstance } from '../core/pool-instance.ts';
 import { JsonMembers } from '../json-members.ts';
 import { answerMembers, cachedTokenCountIn } from './answers.ts';
+import { decodeBody } from './decode-body.ts';
 import { prefillBody } from './prefill-body.ts';
 import type { PdProtocol } from './protocol.ts';
 
@@ -37,15 +38,11 @@ export const nixl: PdProtocol = {
       held: true,
     };
   },
-  decodeLeg: ({ path, headers, members }, _pair, handover) => ({
-    path,
-    headers,
-    body: members.patched(
-      handover?.kvTransferParams == null
-        ? { delete: ['kv_transfer_params'] }
-        : { set: { kv_transfer_params: handover.kvTransferParams } },
-    ),
-  }),
+  decodeLeg(request, _pair, handover) {
+    const params = handover?.kvTransferParams ?? null;
+    const set: Record<string, string> = params === null ? {} : { kv_transfer_params: params };
+    return { path: request.path, headers: request.headers, body: decodeBody(request, { set }) };
+  },
 };
 
 /**

@@ -1,6 +1,7 @@
 import { assert } from '@tsukimi/base';
 import { factsOf } from '../core/pd-facts.ts';
 import { cachedTokenCountIn } from './answers.ts';
+import { decodeBody } from './decode-body.ts';
 import { prefillBody } from './prefill-body.ts';
 import type { LegSource, Pair, PdProtocol } from './protocol.ts';
 
@@ -26,10 +27,10 @@ export const p2pNccl: PdProtocol = {
     kvTransferParams: null,
     held: true,
   }),
-  decodeLeg: ({ path, headers, members }, pair) => ({
-    path,
-    headers: withAddresses(headers, pair),
-    body: members.patched({ delete: ['kv_transfer_params'] }),
+  decodeLeg: (request, pair) => ({
+    path: request.path,
+    headers: withAddresses(request.headers, pair),
+    body: decodeBody(request),
   }),
 };
 

@@ -26,6 +26,7 @@ const notForPrefill = [
 ];
 const stops = ['stop', 'stop_token_ids', 'stop_sequences'];
 const openBrace = 0x7b;
+const emptyObject = Buffer.of(openBrace, 0x7d);
 
 /** The request for one token in one piece. */
 export function prefillBody(
@@ -66,7 +67,7 @@ function oneTokenSampling(given: Buffer | null, endsByLength: boolean): string {
   const set = { max_tokens: '1', ...(endsByLength ? { ignore_eos: 'true' } : {}) };
   // What is no object the instance refuses in its own words.
   if (given !== null && given[0] !== openBrace) return given.toString('utf8');
-  return JsonMembers.parse(given ?? Buffer.from('{}'))
+  return JsonMembers.parse(given ?? emptyObject)
     .patched({
       set,
       delete: ['min_tokens', 'n', 'best_of', ...(endsByLength ? stops : [])],

@@ -15,6 +15,8 @@ export interface LegSource {
   readonly headers: readonly string[];
   /** Of the answer, what the client has got already; empty at the start. */
   readonly outputTokenIds: readonly number[];
+  /** Of a stream that another engine began, with `outputTokenIds`; else empty. */
+  readonly promptTokenIds: readonly number[];
   /** A prefill instance that shares a store is to say which tokens it has computed. */
   readonly asksPromptTokenIds: boolean;
 }

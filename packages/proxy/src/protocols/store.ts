@@ -1,5 +1,6 @@
 import { promptTokenIdsIn } from '../vllm-store/prompt-token-ids.ts';
 import { cachedTokenCountIn } from './answers.ts';
+import { decodeBody } from './decode-body.ts';
 import { prefillBody } from './prefill-body.ts';
 import type { LegSource, PdProtocol } from './protocol.ts';
 
@@ -31,14 +32,10 @@ export const store: PdProtocol = {
     held: false,
     promptTokenIds: promptTokenIdsIn(answer),
   }),
-  /** The original, but for the parameters by which a client could reach into others' KV. */
-  decodeLeg: ({ path, headers, body, members }) => ({
-    path,
-    headers,
-    body:
-      members.raw('kv_transfer_params') === null
-        ? body
-        : members.patched({ delete: ['kv_transfer_params'] }),
+  decodeLeg: (request) => ({
+    path: request.path,
+    headers: request.headers,
+    body: decodeBody(request),
   }),
 };
 

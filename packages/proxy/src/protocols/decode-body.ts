@@ -1,0 +1,42 @@
+import type { LegSource } from './protocol.ts';
+
+/** Where engines tell token ids, and take a prompt of them. */
+const completionPaths = { text: '/v1/completions', chat: '/v1/chat/completions' } as const;
+
+interface DecodeChanges {
+  /** Raw JSON by member name. */
+  readonly set?: Readonly<Record<string, string>>;
+}
+
+/**
+ * The body for a decode instance that is not ours: the client's, without the parameters by which it could
+ * reach into others' KV. Of a stream that others may continue, token ids are asked for (vLLM's
+ * `return_token_ids`); one that continues it gets prompt and output so far as ids, and the limit that is left.
+ */
+export function decodeBody(request: LegSource, { set = {} }: DecodeChanges = {}): Buffer {
+  const { body, members } = request;
+  const all = { ...continuing(request), ...set };
+  const named = members.raw('kv_transfer_params') !== null;
+  if (!named && Object.keys(all).length === 0) return body;
+  const cut = named && !('kv_transfer_params' in all);
+  return members.patched({ set: all, delete: cut ? ['kv_transfer_params'] : [] });
+}
+
+function continuing(request: LegSource): Record<string, string> {
+  const { path, members, traits, promptTokenIds, outputTokenIds } = request;
+  if (!traits.streams || !traits.resumableByIds || !isTold(path)) return {};
+  const set: Record<string, string> = { return_token_ids: 'true' };
+  if (outputTokenIds.length === 0) return set;
+  const ids = `[${promptTokenIds.join(',')},${outputTokenIds.join(',')}]`;
+  if (path === completionPaths.text) set['prompt'] = ids;
+  else set['kv_transfer_params'] = `{"prompt_token_ids":${ids}}`;
+  for (const name of ['max_tokens', 'max_completion_tokens']) {
+    const limit = members.scalar(name);
+    if (typeof limit === 'number') set[name] = String(Math.max(1, limit - outputTokenIds.length));
+  }
+  return set;
+}
+
+function isTold(path: string): boolean {
+  return path === completionPaths.text || path === completionPaths.chat;
+}
