@@ -16,6 +16,7 @@ import { LegCall, type LegListener } from './leg-call.ts';
 import type { ProxyMetrics } from './metrics.ts';
 import { prefillBody } from './protocols/prefill-body.ts';
 import type { Handover, LegSource, Pair, PdProtocol } from './protocols/protocol.ts';
+import type { AttemptTrace } from './telemetry/attempt-trace.ts';
 import type { Upstream } from './upstream.ts';
 import { type PrefilledPrompts, prefilledPrompts } from './vllm-store/prefilled-prompts.ts';
 import type { StoreHandover } from './vllm-store/store-handover.ts';
@@ -41,6 +42,8 @@ export interface AttemptPlan {
   readonly firstByteMs: number;
   /** The client has the beginning of a stream: an answer of any other kind is a failure. */
   readonly continuesStream: boolean;
+  /** Null when nobody traces. */
+  readonly trace: AttemptTrace | null;
 }
 
 export interface AttemptListener {
@@ -153,7 +156,8 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     const call = new LegCall(leg, instance, clock.monotonicMs(), this);
     if (leg === 'prefill') this.#prefill = call;
     else this.#decode = call;
-    const { path, headers, body } = request;
+    const { path, body } = request;
+    const headers = this.#plan.trace?.sent(leg, instance, request.headers) ?? request.headers;
     call.began(upstream.send(instance, { method: 'POST', path, headers, body }, call));
   }
 
@@ -174,9 +178,11 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     const { storeHandover, clock, metrics } = this.#context;
     if (storeHandover === null || this.#prompts === null) return;
     const startMs = clock.monotonicMs();
+    this.#plan.trace?.handoverBegan();
     this.#storeWait = storeHandover.wait(this.#prompts, (outcome) => {
       this.#storeWait = null;
       metrics.count('store_waits_total', `outcome="${outcome}"`);
+      this.#plan.trace?.handoverEnded(outcome);
       this.#handoverMs = clock.monotonicMs() - startMs;
       metrics.observeMs('handover', this.#handoverMs);
       this.attempt.handoverReady();
@@ -216,6 +222,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   }
 
   over(outcome: Outcome): void {
+    this.#plan.trace?.over(outcome, this.attempt.failure);
     this.#listener.onOver(this, outcome);
   }
 
@@ -229,6 +236,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
 
   onLegHead({ leg, instance, status, streams }: LegCall): void {
     this.#context.pool.showedLife(instance);
+    this.#plan.trace?.answered(leg, status);
     if (leg === 'decode' && this.#plan.continuesStream && !streams) {
       this.streamBroke(
         status >= 500 ? 'status' : 'refused',
@@ -263,7 +271,8 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   }
 
   #prefillAnswered(call: LegCall): void {
-    const { protocol, pair } = this.#plan;
+    const { protocol, pair, trace } = this.#plan;
+    trace?.prefillEnded();
     this.#handover = protocol.handoverOf(call.body, pair);
     const holds = this.#handover?.held === true;
     const tookMs = this.#context.clock.monotonicMs() - call.startMs;

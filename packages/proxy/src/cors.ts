@@ -7,7 +7,8 @@ export interface CorsOptions {
 
 const preflightAgeSeconds = 600;
 const exposed =
-  'x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests';
+  'x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, ' +
+  'x-tsukimi-prefill, x-tsukimi-decode, x-tsukimi-overhead-ms';
 
 /**
  * Which pages of other origins may use the proxy from a browser. Credentials are never allowed beyond

@@ -14,6 +14,7 @@ import type { ProxyMetrics } from './metrics.ts';
 import type { OutsideView } from './outside-view.ts';
 import type { AccessLog } from './telemetry/access-log.ts';
 import { RequestRecord } from './telemetry/request-record.ts';
+import type { Span, Tracer } from './telemetry/tracer.ts';
 
 export interface EntranceOptions {
   readonly host: string;
@@ -28,6 +29,7 @@ export interface EntranceOptions {
   readonly metrics: ProxyMetrics;
   /** Null for none. */
   readonly accessLog: AccessLog | null;
+  readonly tracer: Tracer | null;
   readonly exchange: ExchangeContext;
   /** Begins every request id that the proxy makes. */
   readonly requestIdPrefix: string;
@@ -129,7 +131,9 @@ export class Entrance implements Service {
     const ownHeaders = { 'x-request-id': requestId };
     const path = pathOf(request.url);
     const { clock, metrics, accessLog } = this.#options;
-    const record = new RequestRecord(path, requestId, clock.monotonicMs());
+    const span = this.#span(request, path, requestId);
+    const record = new RequestRecord(path, requestId, clock.monotonicMs(), span);
+    let queueSpan: Span | null = null;
     let heldByteCount = 0;
     let exchange: Exchange | null = null;
     let calledOff: (() => void) | null = null;
@@ -143,6 +147,8 @@ export class Entrance implements Service {
       const nowMs = clock.monotonicMs();
       metrics.requestEnded(record, status, nowMs);
       accessLog?.add(record, status, nowMs);
+      queueSpan?.end();
+      record.endSpan(status);
     });
     try {
       pass = this.#options.gate.enter(request.headers);
@@ -177,13 +183,28 @@ export class Entrance implements Service {
           sendFault(response, error, ownHeaders);
           return;
         }
+        queueSpan = span?.child('queue', 'internal', {}) ?? null;
         calledOff = this.#whenAdmitted(client, response, () => {
+          queueSpan?.end();
           const { exchange: context, admission } = this.#options;
           const asked = { path, record, body, members, answerHeaders: limitHeaders };
           exchange = new Exchange(context, request, response, asked, () => admission.leave());
           exchange.begin();
         });
       },
+    });
+  }
+
+  #span(request: ServerRequest, path: string, requestId: string): Span | null {
+    const { tracer, exchange } = this.#options;
+    if (tracer === null) return null;
+    return tracer.request(`POST ${path}`, request.headers['traceparent'], {
+      'http.request.method': 'POST',
+      'http.route': path,
+      'url.path': path,
+      'gen_ai.operation.name': path === '/v1/chat/completions' ? 'chat' : 'text_completion',
+      'gen_ai.request.model': exchange.pool.model,
+      'tsukimi.request_id': requestId,
     });
   }
 

@@ -18,6 +18,7 @@ import { type Handover, type LegSource, Pair } from './protocols/protocol.ts';
 import { protocolOf } from './protocols/protocols.ts';
 import { requestFacts } from './request-facts.ts';
 import { traitsOf } from './request-traits.ts';
+import { AttemptTrace } from './telemetry/attempt-trace.ts';
 import type { DecisionLog } from './telemetry/decision-log.ts';
 import type { RequestRecord } from './telemetry/request-record.ts';
 import { usageIn } from './telemetry/usage.ts';
@@ -56,7 +57,6 @@ export interface ExchangeRequest {
   readonly answerHeaders: Headers;
 }
 
-const forwardedHeaders = ['traceparent', 'tracestate'] as const;
 const noTokenIds: readonly number[] = [];
 
 /**
@@ -227,6 +227,8 @@ export class Exchange implements AttemptListener {
         tokens: this.#relay.tokenIds.length,
       });
     }
+    const { span } = this.#record;
+    this.#decided(legs);
     const pair = new Pair(legs.prefill?.instance ?? this.#prefill, legs.decode.instance, random);
     const run = new AttemptRun(
       this.#context,
@@ -244,11 +246,11 @@ export class Exchange implements AttemptListener {
         handover: legs.prefill === null ? this.#handover : null,
         firstByteMs: this.#firstByteMs,
         continuesStream: continues,
+        trace: span === null ? null : new AttemptTrace(span, this.#record.attemptCount),
       },
       this,
     );
     this.#runs.push(run);
-    this.#decided(legs);
     if (hedgeMs > 0 && this.#hedging === null && !continues) {
       this.#hedging = clock.schedule(hedgeMs, () => this.#hedge());
     }
@@ -459,9 +461,11 @@ function upstreamHeaders(
   { authorization, keepsAuthorization }: ExchangeContext,
 ): readonly string[] {
   const headers = ['content-type', 'application/json', 'x-request-id', requestId];
-  for (const name of forwardedHeaders) {
-    const value = incoming.headers[name];
-    if (typeof value === 'string') headers.push(name, value);
+  const { traceparent, tracestate } = incoming.headers;
+  if (traceparent !== undefined) {
+    headers.push('traceparent', traceparent);
+    // Without a parent it means nothing.
+    if (tracestate !== undefined) headers.push('tracestate', tracestate);
   }
   const forInstances = keepsAuthorization ? undefined : incoming.headers['authorization'];
   const credential = forInstances ?? authorization;

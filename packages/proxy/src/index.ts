@@ -25,3 +25,4 @@ export type {
 } from './core/pool-instance.ts';
 export { type ProxyOptions, proxyOptions } from './options.ts';
 export { assembleProxy, createProxy, type Proxy, type ProxyParts } from './proxy.ts';
+export { loadTracer } from './telemetry/load-tracer.ts';

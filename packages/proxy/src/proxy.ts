@@ -23,6 +23,7 @@ import { type ProxyOptions, pdHintOf } from './options.ts';
 import { OutsideView } from './outside-view.ts';
 import { AccessLog } from './telemetry/access-log.ts';
 import { DecisionLog } from './telemetry/decision-log.ts';
+import type { Tracer } from './telemetry/tracer.ts';
 import { Upstream } from './upstream.ts';
 import { createStoreHandover } from './vllm-store/create-store-handover.ts';
 
@@ -35,6 +36,8 @@ export interface ProxyParts {
   readonly env: Environment;
   /** Where the access log goes, whole lines at a time. */
   readonly print: (text: string) => void;
+  /** Makes spans of requests; it is started and stopped with the proxy. */
+  readonly tracer?: (Tracer & Service) | null;
 }
 
 /** The services of one proxy in the order they start; stopping finishes requests first. */
@@ -128,6 +131,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     }),
     metrics,
     accessLog,
+    tracer: parts.tracer ?? null,
     exchange: {
       clock,
       random,
@@ -148,8 +152,9 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
   });
   const services = [
     ...followed,
-    // It is stopped after whoever has something to tell it.
+    // They are stopped after whoever has something to tell them.
     ...(accessLog === null ? [] : [accessLog]),
+    ...(parts.tracer == null ? [] : [parts.tracer]),
     ...(storeHandover === null ? [] : [storeHandover]),
     watch,
     membership,

@@ -1,6 +1,6 @@
 import { type Clock, loadOptions, SeededRandom, SystemClock, silentLogger } from '@tsukimi/base';
 import { eventually } from '@tsukimi/base/testing';
-import { assembleProxy, type Proxy, proxyOptions } from '../src/index.ts';
+import { assembleProxy, type Proxy, type ProxyParts, proxyOptions } from '../src/index.ts';
 import {
   ScriptedInstance,
   type ScriptedInstanceOptions,
@@ -14,6 +14,7 @@ export interface ClusterOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly clock?: Clock;
   readonly print?: (text: string) => void;
+  readonly tracer?: ProxyParts['tracer'];
 }
 
 /** A proxy in this process before scripted instances, all on loopback. */
@@ -57,6 +58,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       logger: silentLogger,
       env: {},
       print: options.print ?? (() => {}),
+      tracer: options.tracer ?? null,
     },
   );
   for (const service of proxy.services) await service.start();
@@ -78,7 +80,8 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       await eventually(() => proxy.admission.activeCount === 0, 'the end of all requests');
       proxy.pool.checkInvariants();
       const idle = proxy.pool.instances.every(({ activeRequestCount }) => activeRequestCount === 0);
-      for (const service of [...proxy.services].reverse()) await service.stop(AbortSignal.abort());
+      const deadline = options.tracer == null ? AbortSignal.abort() : AbortSignal.timeout(2_000);
+      for (const service of [...proxy.services].reverse()) await service.stop(deadline);
       await Promise.all([...prefill, ...decode].map((one) => one.kill()));
       if (!idle) throw new Error('an attempt was not released');
     },

@@ -1,4 +1,4 @@
-import { createProxy, proxyOptions } from '@tsukimi/proxy';
+import { createProxy, loadTracer, proxyOptions } from '@tsukimi/proxy';
 import { defineCommand } from '../command.ts';
 
 export const proxyCommand = defineCommand({
@@ -6,7 +6,8 @@ export const proxyCommand = defineCommand({
   summary: 'Sends each request to a prefill, then to a decode instance, and survives their deaths.',
   options: proxyOptions,
   async run(options, { clock, random, logger, env, print, run }) {
-    await run(createProxy(options, { clock, random, logger, env, print }), {
+    const tracer = await loadTracer(env);
+    await run(createProxy(options, { clock, random, logger, env, print, tracer }), {
       shutdownTimeoutMs: options.shutdownTimeout * 1_000,
       onReady: () =>
         print(

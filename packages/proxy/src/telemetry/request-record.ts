@@ -1,4 +1,5 @@
 import type { SkipReason } from '../core/request-plan.ts';
+import type { Span } from './tracer.ts';
 
 /**
  * What becomes known of one client's request on its way, for the metrics, the access log and the
@@ -8,6 +9,8 @@ export class RequestRecord {
   readonly endpoint: string;
   readonly requestId: string;
   readonly startMs: number;
+  /** Null when nobody traces. */
+  readonly span: Span | null;
   /** The name of the client's key; empty without one. */
   client = '';
   /** All of the request was here; null before. */
@@ -39,10 +42,11 @@ export class RequestRecord {
   /** Spent on tries that came to nothing. */
   failedMs = 0;
 
-  constructor(endpoint: string, requestId: string, startMs: number) {
+  constructor(endpoint: string, requestId: string, startMs: number, span: Span | null) {
     this.endpoint = endpoint;
     this.requestId = requestId;
     this.startMs = startMs;
+    this.span = span;
   }
 
   /** Between the whole request and its turn; null while it waits. */
@@ -56,5 +60,27 @@ export class RequestRecord {
     const decodeMs = (this.decodeFirstByteMs ?? 0) + (this.handoverMs ?? 0);
     const waitedMs = this.legsTogether ? Math.max(prefillMs, decodeMs) : prefillMs + decodeMs;
     return Math.max(0, nowMs - (this.beganMs ?? nowMs) - waitedMs - this.failedMs);
+  }
+
+  /** Tells its span, if it has one, what became of it; by the conventions for `http` and `gen_ai`. */
+  endSpan(status: number): void {
+    if (this.span === null) return;
+    const { firstByteMs, outputTokenCount, cachedTokenCount } = this;
+    this.span.tell({
+      'http.response.status_code': status,
+      'tsukimi.attempts': this.attemptCount,
+      ...(status >= 400 ? { 'error.type': String(status) } : {}),
+      ...(outputTokenCount === null ? {} : { 'gen_ai.usage.output_tokens': outputTokenCount }),
+      ...(cachedTokenCount === null
+        ? {}
+        : { 'gen_ai.usage.cache_read.input_tokens': cachedTokenCount }),
+      ...(firstByteMs === null
+        ? {}
+        : {
+            'tsukimi.first_byte_ms': firstByteMs - this.startMs,
+            'tsukimi.overhead_ms': this.overheadMs(firstByteMs),
+          }),
+    });
+    this.span.end(status >= 500 ? `status ${status}` : undefined);
   }
 }
