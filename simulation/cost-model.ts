@@ -10,8 +10,8 @@ export interface PromptSpan {
 /**
  * How long an instance works, as sums of a few terms whose coefficients fit what was measured:
  *
- *     prompt tokens [from, to)   fixed + perToken · (to − from) + perPair · (to² − from²) / 2
- *     one decode step            fixed + perSequence · batch + perResident · resident tokens
+ *     a step with prompt tokens [from, to)   fixed + perToken · (to − from) + perPair · (to² − from²) / 2
+ *     a step with a batch that decodes       fixed + perSequence · batch + perResident · resident tokens
  *
  * `perPair` is attention, which looks back at all tokens before; `perResident` is the reading of
  * their KV. A step that does both takes the sum. All in milliseconds.
@@ -23,10 +23,12 @@ export class CostModel {
   readonly decodeFixedMs: number;
   readonly decodeSequenceMs: number;
   readonly decodeResidentMs: number;
+  readonly #stepTokens: number;
 
-  constructor(profile: Pick<Profile, 'prefill' | 'decode'>) {
+  constructor(profile: Pick<Profile, 'prefill' | 'decode' | 'stepTokens'>) {
+    this.#stepTokens = profile.stepTokens;
     const [fixed = 0, token = 0, pair = 0] = leastSquares(
-      profile.prefill.map(({ tokens }) => [1, tokens, tokens ** 2 / 2]),
+      profile.prefill.map(({ tokens }) => [this.#stepCount(tokens), tokens, tokens ** 2 / 2]),
       profile.prefill.map(({ ms }) => ms),
     );
     this.prefillFixedMs = fixed;
@@ -42,8 +44,9 @@ export class CostModel {
     this.decodeResidentMs = resident;
   }
 
+  /** Of a prompt alone, in as many steps as it needs. */
   prefillMs({ from, to }: PromptSpan): number {
-    return this.prefillFixedMs + this.spanMs({ from, to });
+    return this.prefillFixedMs * this.#stepCount(to - from) + this.spanMs({ from, to });
   }
 
   /** Without the fixed part, which a step pays once for all its prompts. */
@@ -55,6 +58,10 @@ export class CostModel {
     return (
       this.decodeFixedMs + this.decodeSequenceMs * batch + this.decodeResidentMs * residentTokens
     );
+  }
+
+  #stepCount(tokens: number): number {
+    return Math.ceil(tokens / this.#stepTokens);
   }
 }
 

@@ -9,8 +9,10 @@ export interface Outcome {
   readonly end: 'answered' | 'refused';
   readonly firstTokenMs: number;
   readonly lastTokenMs: number;
-  /** Prompt tokens that were computed, on either leg, without the last one that decode repeats. */
+  /** Prompt tokens that prefill computed. */
   readonly computedTokens: number;
+  /** What decode computed once more because the store had lost it, without the last one, which it always repeats. */
+  readonly repeatedTokens: number;
   /** Leading tokens that the policy took to be cached where it sent the prompt. */
   readonly predictedHitTokens: number;
 }
@@ -48,6 +50,7 @@ export class Journey implements Waiter {
   readonly #arrivedMs: number;
   #facts: RequestFacts | null = null;
   #computedTokens = 0;
+  #repeatedTokens = 0;
   #predictedHitTokens = 0;
   #firstTokenMs = 0;
 
@@ -68,7 +71,7 @@ export class Journey implements Waiter {
       instance.submit({
         ...{ inputTokens, outputTokens: 1, blocks, source: store, target: store },
         onFirstToken: (computedTokens) => {
-          this.#computedTokens += computedTokens;
+          this.#computedTokens = computedTokens;
         },
         onEnd: () => this.#afterHop(() => this.#prefilled(assignment)),
       }),
@@ -92,7 +95,7 @@ export class Journey implements Waiter {
         ...{ inputTokens, outputTokens, blocks, target: null },
         source: sharedStore ?? straightFromPrefill,
         onFirstToken: (computedTokens) => {
-          this.#computedTokens += computedTokens - 1;
+          this.#repeatedTokens = computedTokens - 1;
           this.#afterHop(() => {
             this.#firstTokenMs = clock.monotonicMs() - this.#arrivedMs;
             decode.promptDone(clock.monotonicMs());
@@ -110,7 +113,7 @@ export class Journey implements Waiter {
   #end(end: Outcome['end'], lastTokenMs: number): void {
     this.#parts.onEnd({
       ...{ request: this.#request, end, lastTokenMs, firstTokenMs: this.#firstTokenMs },
-      computedTokens: this.#computedTokens,
+      ...{ computedTokens: this.#computedTokens, repeatedTokens: this.#repeatedTokens },
       predictedHitTokens: this.#predictedHitTokens,
     });
   }

@@ -1,7 +1,8 @@
 /**
  * Coefficients, none below 0, that make `rows · coefficients` come nearest to `values`, each error
  * counted as a part of its value. A column that would get a coefficient below 0 is left out: more
- * tokens never take less time. Throws `RangeError` for fewer rows than columns.
+ * tokens never take less time. Throws `RangeError` for fewer rows than columns, and for values that are
+ * no numbers above 0.
  */
 export function leastSquares(
   rows: readonly (readonly number[])[],
@@ -10,6 +11,10 @@ export function leastSquares(
   const columnCount = rows[0]?.length ?? 0;
   if (rows.length < columnCount || values.length !== rows.length) {
     throw new RangeError(`${rows.length} points cannot tell ${columnCount} coefficients`);
+  }
+  const odd = [...values, ...rows.flat()].find((value) => !Number.isFinite(value));
+  if (odd !== undefined || values.some((value) => value <= 0)) {
+    throw new RangeError('only finite numbers can be fitted, and values above 0');
   }
   const used = new Set(Array.from({ length: columnCount }, (_, column) => column));
   while (used.size > 0) {

@@ -23,8 +23,10 @@ export interface Summary {
   readonly goodPart: number;
   /** Such requests a second. */
   readonly goodput: number;
-  /** The part of the answered prompts' tokens that was not computed. */
+  /** The part of the answered prompts' tokens that prefill did not compute. */
   readonly hitRate: number;
+  /** What decode computed although prefill had, of the same. */
+  readonly repeatedPart: number;
   /** What the policy took to be cached, of the same. */
   readonly predictedHitRate: number;
   readonly prefill: Balance;
@@ -67,6 +69,7 @@ export function summarize(
     goodPart: good.length / outcomes.length,
     goodput: (good.length / durationMs) * 1_000,
     hitRate: partOfInput(({ request, computedTokens }) => request.inputTokens - computedTokens),
+    repeatedPart: partOfInput(({ repeatedTokens }) => repeatedTokens),
     predictedHitRate: partOfInput(({ predictedHitTokens }) => predictedHitTokens),
     prefill: balance('prefill'),
     decode: balance('decode'),

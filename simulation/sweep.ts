@@ -5,7 +5,7 @@ import { CostModel } from './cost-model.ts';
 import type { PolicyPair, SimulationOptions } from './options.ts';
 import type { Profile } from './profile.ts';
 import { type Objective, type Summary, summarize } from './summary.ts';
-import { stretched, type Trace } from './trace.ts';
+import { seenBefore, stretched, type Trace } from './trace.ts';
 
 /** What is different between the runs of a sweep. */
 interface Variant {
@@ -20,6 +20,8 @@ export interface SweepRow extends Variant, Summary {
   readonly prefillCount: number;
   readonly decodeCount: number;
   readonly requestsPerSecond: number;
+  /** The part of all prompt tokens that some request before had: the hit rate is never above. */
+  readonly hitBound: number;
 }
 
 /** Every combination of what the options list, each on the same requests. */
@@ -30,6 +32,7 @@ export function* sweep(
   options: SimulationOptions,
 ): Generator<SweepRow> {
   const work = promptWorkMs(trace, profile);
+  const hitBound = seenBefore(trace).tokens;
   for (const store of options.stores) {
     for (const load of options.loads) {
       for (const prefillShare of options.prefillShares) {
@@ -54,7 +57,7 @@ export function* sweep(
             );
             yield {
               ...{ store, load, prefillShare, instances, policy: nameOf(pair) },
-              ...{ prefillCount, decodeCount },
+              ...{ prefillCount, decodeCount, hitBound },
               requestsPerSecond: (trace.requests.length / spanMs) * 1_000,
               ...summarize(cluster.replay(arrivals), objective),
             };

@@ -9,9 +9,11 @@ const columns: readonly (readonly [string, (row: SweepRow) => string])[] = [
   ['within objective', ({ goodPart }) => percent(goodPart)],
   ['goodput, requests/s', ({ goodput }) => goodput.toFixed(2)],
   ['hit rate', ({ hitRate }) => percent(hitRate)],
+  ['of its bound', ({ hitRate, hitBound }) => percent(hitBound === 0 ? 1 : hitRate / hitBound)],
   ['foreseen', ({ predictedHitRate }) => percent(predictedHitRate)],
   ['busiest/mean, prefill', ({ prefill }) => prefill.maxOverMean.toFixed(2)],
   ['decode', ({ decode }) => decode.maxOverMean.toFixed(2)],
+  ['computed twice', ({ repeatedPart }) => percent(repeatedPart)],
   ['refused', ({ refusedCount }) => String(refusedCount)],
 ];
 

@@ -18,8 +18,10 @@ describe('leastSquares', () => {
     expect(leastSquares(rows, [4, 3, 2, 1])[1]).toBe(0);
   });
 
-  it('refuses fewer points than coefficients', () => {
+  it('refuses fewer points than coefficients, and what is no time', () => {
     expect(() => leastSquares([[1, 2, 3]], [1])).toThrow(RangeError);
+    expect(() => leastSquares([[1], [1]], [1, Number.NaN])).toThrow(RangeError);
+    expect(() => leastSquares([[1], [1]], [1, 0])).toThrow(RangeError);
   });
 });
 

@@ -60,7 +60,7 @@ export const upOptions = {
     doc: 'KVCache memory that each prefill instance lends to the store.',
   },
   scheduling: {
-    schema: z.enum(['round_robin', 'least_load']).default('round_robin'),
+    schema: z.enum(['round_robin', 'least_load']).default('least_load'),
     doc: 'How the proxy picks instances: round_robin or least_load.',
   },
   sharedMemory: {

@@ -14,4 +14,5 @@ export const policies = {
 
 export type PolicyName = keyof typeof policies;
 
-export const defaultPolicyName: PolicyName = 'round_robin';
+/** What wins in `simulation/` on the published traces; `docs/simulation.md` has the figures. */
+export const defaultPolicyName: PolicyName = 'least_load';
