@@ -1,3 +1,4 @@
+import cluster from 'node:cluster';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import {
@@ -50,7 +51,8 @@ stopNow.signal.addEventListener('abort', () => {
 });
 
 function requestStop(): void {
-  if (stopRequest.signal.aborted) stopNow.abort();
+  // A terminal tells a worker, and so does its parent, which also keeps the time.
+  if (stopRequest.signal.aborted && !cluster.isWorker) stopNow.abort();
   stopRequest.abort();
 }
 

@@ -24,5 +24,6 @@ export type {
   PoolInstance,
 } from './core/pool-instance.ts';
 export { type ProxyOptions, proxyOptions } from './options.ts';
+export type { Peers, PeerTopic } from './peers.ts';
 export { assembleProxy, createProxy, type Proxy, type ProxyParts } from './proxy.ts';
 export { loadTracer } from './telemetry/load-tracer.ts';

@@ -130,6 +130,10 @@ export const proxyOptions = {
     schema: z.coerce.number().int().min(0).default(2_048),
     doc: 'Requests that wait for their turn; more are refused with 503.',
   },
+  workers: {
+    schema: optionTypes.count.default(1),
+    doc: 'Processes that share the work and the port; one uses one core. They share limits roughly.',
+  },
   connectMs: {
     schema: milliseconds('connectMs'),
     doc: 'Milliseconds until an instance accepts a connection.',

@@ -2,13 +2,18 @@ import type { Clock } from '@tsukimi/base';
 import type { ServerRequest, ServerResponse } from '@tsukimi/http';
 import type { Admission } from './core/admission.ts';
 import type { InstancePool } from './core/instance-pool.ts';
-import type { PoolInstance } from './core/pool-instance.ts';
+import type { InstanceKind, PoolInstance } from './core/pool-instance.ts';
 import { poolWarnings } from './core/pool-warnings.ts';
 import { sendBytes, sendJson } from './http-answers.ts';
 import type { InstanceAdmin } from './membership/admin.ts';
 import type { ProxyMetrics } from './metrics.ts';
-import type { DecisionLog } from './telemetry/decision-log.ts';
-import { type MetricFamily, metricsText } from './telemetry/metric-families.ts';
+import type { Peers } from './peers.ts';
+import {
+  type DecisionLog,
+  decisionCountMax,
+  type ShownDecision,
+} from './telemetry/decision-log.ts';
+import { type MetricFamily, mergedFamilies, metricsText } from './telemetry/metric-families.ts';
 import type { Upstream } from './upstream.ts';
 
 export interface OutsideViewOptions {
@@ -20,8 +25,25 @@ export interface OutsideViewOptions {
   readonly upstream: Upstream;
   readonly metrics: ProxyMetrics;
   readonly decisions: DecisionLog;
+  readonly peers: Peers;
   /** Bytes of bodies that are kept for requests in progress. */
   readonly heldByteCount: () => number;
+}
+
+/** What one worker has to tell. */
+interface View {
+  readonly families: readonly MetricFamily[];
+  readonly activeCount: number;
+  readonly queueLength: number;
+  readonly instances: readonly InstanceView[];
+}
+
+interface InstanceView {
+  readonly kind: InstanceKind;
+  readonly address: string;
+  readonly activeCount: number;
+  readonly requestCount: number;
+  readonly failureCount: number;
 }
 
 type Handler = (request: ServerRequest, response: ServerResponse) => void;
@@ -37,28 +59,67 @@ export class OutsideView {
   constructor(options: OutsideViewOptions) {
     this.#options = options;
     this.#startMs = options.clock.monotonicMs();
+    const { peers, decisions } = options;
+    peers.onAsked('decisions', () => decisions.shown());
+    peers.onAsked('view', () => this.#own());
     this.routes = {
-      '/status': { GET: (_, response) => sendJson(response, 200, this.#status()) },
-      '/status/decisions': {
-        GET: (_, response) => sendJson(response, 200, { decisions: options.decisions.shown() }),
-      },
-      '/metrics': {
-        GET: (_, response) => {
-          const type = 'text/plain; version=0.0.4; charset=utf-8';
-          const families = [...options.metrics.families(), ...this.#gauges()];
-          sendBytes(response, 200, type, metricsText(families));
-        },
-      },
+      '/status': { GET: (_, response) => void this.#tellStatus(response) },
+      '/status/decisions': { GET: (_, response) => void this.#tellDecisions(response) },
+      '/metrics': { GET: (_, response) => void this.#tellMetrics(response) },
+    };
+  }
+
+  async #tellStatus(response: ServerResponse): Promise<void> {
+    sendJson(response, 200, this.#status(await this.#all()));
+  }
+
+  async #tellDecisions(response: ServerResponse): Promise<void> {
+    const { peers, decisions } = this.#options;
+    const others = (await peers.ask('decisions')) as readonly ShownDecision[][];
+    const own = decisions.shown();
+    sendJson(response, 200, { decisions: others.length === 0 ? own : latest([own, ...others]) });
+  }
+
+  async #tellMetrics(response: ServerResponse): Promise<void> {
+    const families = mergedFamilies((await this.#all()).map((one) => one.families));
+    const type = 'text/plain; version=0.0.4; charset=utf-8';
+    sendBytes(response, 200, type, metricsText(families));
+  }
+
+  /** This worker's first. */
+  async #all(): Promise<readonly View[]> {
+    const others = (await this.#options.peers.ask('view')) as readonly (View | null)[];
+    return [this.#own(), ...others.filter((one) => one !== null)];
+  }
+
+  #own(): View {
+    const { metrics, admission, pool } = this.#options;
+    return {
+      families: [...metrics.families(), ...this.#gauges()],
+      activeCount: admission.activeCount,
+      queueLength: admission.queueLength,
+      instances: pool.instances.map((one) => ({
+        kind: one.kind,
+        address: one.address,
+        activeCount: one.activeRequestCount,
+        requestCount: one.requestCount,
+        failureCount: one.failureCount,
+      })),
     };
   }
 
   /** The four fields of vLLM's `disagg_proxy_demo.py`, then ours. */
-  #status(): object {
-    const { pool, scheduling, clock, admission, admin } = this.#options;
+  #status(views: readonly View[]): object {
+    const { pool, scheduling, clock, admin } = this.#options;
     const addresses = (kind: string) =>
       pool.instances.filter((one) => one.kind === kind).map(({ address }) => address);
     const prefill = addresses('prefill');
     const decode = addresses('decode');
+    const countOf = ({ kind, address }: PoolInstance, count: (here: InstanceView) => number) =>
+      sum(views, ({ instances }) => {
+        const here = instances.find((one) => one.kind === kind && one.address === address);
+        return here === undefined ? 0 : count(here);
+      });
     return {
       prefill_node_count: prefill.length,
       decode_node_count: decode.length,
@@ -67,8 +128,9 @@ export class OutsideView {
       model: pool.model,
       scheduling,
       uptime_seconds: Math.floor((clock.monotonicMs() - this.#startMs) / 1_000),
-      requests_in_flight: admission.activeCount,
-      requests_queued: admission.queueLength,
+      workers: views.length,
+      requests_in_flight: sum(views, (one) => one.activeCount),
+      requests_queued: sum(views, (one) => one.queueLength),
       instances: pool.instances.map((one) => ({
         address: one.address,
         kind: one.kind,
@@ -80,9 +142,9 @@ export class OutsideView {
         model: one.identity?.modelIds[0] ?? null,
         fingerprint: one.identity?.fingerprint ?? null,
         tensor_parallel_size: one.identity?.tensorParallelSize ?? null,
-        active_requests: one.activeRequestCount,
-        requests_total: one.requestCount,
-        failures_total: one.failureCount,
+        active_requests: countOf(one, (here) => here.activeCount),
+        requests_total: countOf(one, (here) => here.requestCount),
+        failures_total: countOf(one, (here) => here.failureCount),
       })),
       warnings: poolWarnings(pool.instances),
     };
@@ -158,4 +220,14 @@ export class OutsideView {
       ),
     ];
   }
+}
+
+function sum(views: readonly View[], count: (view: View) => number): number {
+  return views.reduce((before, view) => before + count(view), 0);
+}
+
+/** As many as one worker keeps. */
+function latest(all: readonly (readonly ShownDecision[])[]): ShownDecision[] {
+  const newestFirst = all.flat().sort((one, other) => (one.time < other.time ? 1 : -1));
+  return newestFirst.slice(0, decisionCountMax);
 }

@@ -21,6 +21,8 @@ import { Membership } from './membership/membership.ts';
 import { ProxyMetrics } from './metrics.ts';
 import { type ProxyOptions, pdHintOf } from './options.ts';
 import { OutsideView } from './outside-view.ts';
+import { alone, type Peers } from './peers.ts';
+import { Sharing } from './sharing.ts';
 import { AccessLog } from './telemetry/access-log.ts';
 import { DecisionLog } from './telemetry/decision-log.ts';
 import type { Tracer } from './telemetry/tracer.ts';
@@ -38,6 +40,8 @@ export interface ProxyParts {
   readonly print: (text: string) => void;
   /** Makes spans of requests; it is started and stopped with the proxy. */
   readonly tracer?: (Tracer & Service) | null;
+  /** The other workers of the same proxy, where there are any. */
+  readonly peers?: Peers;
 }
 
 /** The services of one proxy in the order they start; stopping finishes requests first. */
@@ -55,7 +59,7 @@ export function createProxy(options: ProxyOptions, parts: ProxyParts): readonly 
 
 /** `createProxy` with the parts in reach. */
 export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
-  const { clock, random, logger } = parts;
+  const { clock, random, logger, peers = alone } = parts;
   const { connectMs, firstByteMs, handoverMs, gapMs, probeMs } = options;
   const deadlines = { ...defaults, connectMs, firstByteMs, handoverMs, gapMs, probeMs };
   const pool = new InstancePool({
@@ -85,7 +89,10 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
   const onPoolEvent = (event: PoolEvent) => {
     logEvent(logger, event);
     const { instance } = event;
-    if (event.kind === 'suspect') watch.suspect(instance);
+    if (event.kind === 'suspect') {
+      watch.suspect(instance);
+      sharing.suspect(instance);
+    }
     if (event.kind === 'replaced') upstream.dropIdle(instance.origin);
     if (event.kind === 'left') {
       watch.forget(instance);
@@ -99,11 +106,12 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
   for (const endpoint of options.prefill) membership.join('prefill', endpoint, 'flags');
   for (const endpoint of options.decode) membership.join('decode', endpoint, 'flags');
   const admission = new Admission({
-    activeCountMax: options.inFlightMax,
-    queueLengthMax: options.queueMax,
+    activeCountMax: Math.ceil(options.inFlightMax / peers.workerCount),
+    queueLengthMax: Math.ceil(options.queueMax / peers.workerCount),
   });
   const storeHandover = createStoreHandover(options, parts);
   const { keys, followed } = clientKeys(options, parts);
+  const sharing = new Sharing({ peers, clock, pool, keys, membership, watch });
   const gate = new ClientGate({ keys, clock });
   const decisions = new DecisionLog({
     prefill: options.prefillScheduling ?? options.scheduling,
@@ -112,7 +120,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
   const accessLog =
     options.accessLog === 'json' ? new AccessLog({ clock, write: parts.print }) : null;
   const admin = new InstanceAdmin({
-    ...{ pool, membership, deadlines },
+    ...{ pool, membership, deadlines, peers },
     adminApiKey: options.adminApiKey ?? null,
   });
   const entrance: Entrance = new Entrance({
@@ -125,7 +133,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     cors: new Cors({ allowedOrigins: options.allowedOrigins }),
     admin,
     view: new OutsideView({
-      ...{ clock, pool, admission, admin, upstream, metrics, decisions },
+      ...{ clock, pool, admission, admin, upstream, metrics, decisions, peers },
       scheduling: options.scheduling,
       heldByteCount: () => entrance.heldByteCount,
     }),
@@ -156,6 +164,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     ...(accessLog === null ? [] : [accessLog]),
     ...(parts.tracer == null ? [] : [parts.tracer]),
     ...(storeHandover === null ? [] : [storeHandover]),
+    sharing,
     watch,
     membership,
     entrance,

@@ -1,6 +1,12 @@
 import { type Clock, loadOptions, SeededRandom, SystemClock, silentLogger } from '@tsukimi/base';
 import { eventually } from '@tsukimi/base/testing';
-import { assembleProxy, type Proxy, type ProxyParts, proxyOptions } from '../src/index.ts';
+import {
+  assembleProxy,
+  type Peers,
+  type Proxy,
+  type ProxyParts,
+  proxyOptions,
+} from '../src/index.ts';
 import {
   ScriptedInstance,
   type ScriptedInstanceOptions,
@@ -15,6 +21,7 @@ export interface ClusterOptions {
   readonly clock?: Clock;
   readonly print?: (text: string) => void;
   readonly tracer?: ProxyParts['tracer'];
+  readonly peers?: Peers;
 }
 
 /** A proxy in this process before scripted instances, all on loopback. */
@@ -59,6 +66,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       env: {},
       print: options.print ?? (() => {}),
       tracer: options.tracer ?? null,
+      ...(options.peers === undefined ? {} : { peers: options.peers }),
     },
   );
   for (const service of proxy.services) await service.start();

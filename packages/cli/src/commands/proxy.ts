@@ -1,18 +1,44 @@
-import { createProxy, loadTracer, proxyOptions } from '@tsukimi/proxy';
+import cluster from 'node:cluster';
+import { createProxy, loadTracer, type ProxyOptions, proxyOptions } from '@tsukimi/proxy';
 import { defineCommand } from '../command.ts';
+import { WorkerGroup } from '../workers/worker-group.ts';
+import { WorkerPeers } from '../workers/worker-peers.ts';
 
 export const proxyCommand = defineCommand({
   name: 'proxy',
   summary: 'Sends each request to a prefill, then to a decode instance, and survives their deaths.',
   options: proxyOptions,
-  async run(options, { clock, random, logger, env, print, run }) {
+  async run(options, context) {
+    const { clock, random, logger, env, print } = context;
+    const shutdownTimeoutMs = options.shutdownTimeout * 1_000;
+    const { workers: workerCount } = options;
+    const onReady = () => print(greeting(options));
+    if (workerCount > 1 && cluster.isPrimary) {
+      const group = new WorkerGroup({ workerCount, clock, logger });
+      // The workers themselves keep the time; this is for one that does not.
+      await context.run([group], {
+        shutdownTimeoutMs: shutdownTimeoutMs + workerGraceMs,
+        onReady,
+      });
+      return;
+    }
     const tracer = await loadTracer(env);
-    await run(createProxy(options, { clock, random, logger, env, print, tracer }), {
-      shutdownTimeoutMs: options.shutdownTimeout * 1_000,
-      onReady: () =>
-        print(
-          `proxy on http://${options.host}:${options.port}; whoever reaches this address may use the instances\n`,
-        ),
+    const parts = { clock, random, logger, env, print, tracer };
+    const { worker } = cluster;
+    if (worker === undefined) {
+      await context.run(createProxy(options, parts), { shutdownTimeoutMs, onReady });
+      return;
+    }
+    const peers = new WorkerPeers({ worker, workerCount, clock });
+    await context.run(createProxy(options, { ...parts, peers }), {
+      shutdownTimeoutMs,
+      onReady: () => peers.ready(),
     });
   },
 });
+
+const workerGraceMs = 3_000;
+
+function greeting({ host, port }: ProxyOptions): string {
+  return `proxy on http://${host}:${port}; whoever reaches this address may use the instances\n`;
+}

@@ -52,6 +52,11 @@ export class Breaker {
     this.#openCount += 1;
   }
 
+  /** It has opened in another process of this proxy, for so much longer. */
+  openedElsewhere(untilMs: number): void {
+    if (this.closed) this.#openUntilMs = untilMs;
+  }
+
   reset(): void {
     this.#failureCount = 0;
     this.#openCount = 0;

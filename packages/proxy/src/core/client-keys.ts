@@ -26,7 +26,16 @@ interface Use {
   /** Requests that may come now; grows with time up to a minute's worth. */
   allowance: number;
   countedMs: number;
+  /** Since the other processes of this proxy were told last. */
+  enteredCount: number;
 }
+
+/** Of each key: requests in progress, and those that came since it was told last. */
+export type KeyUses = readonly (readonly [
+  name: string,
+  activeCount: number,
+  enteredCount: number,
+])[];
 
 export type Entry =
   | { readonly allowed: true; readonly remaining: number | null }
@@ -46,6 +55,8 @@ export class ClientKeys {
   readonly required: boolean;
   #keys: readonly ClientKey[];
   readonly #uses = new Map<string, Use>();
+  /** What other processes of this proxy have told last, by who they are. */
+  readonly #elsewhere = new Map<number, ReadonlyMap<string, number>>();
 
   /** `required` with no keys at all lets nobody in. */
   constructor(keys: readonly ClientKey[], required: boolean) {
@@ -75,7 +86,10 @@ export class ClientKeys {
   /** Counts a request in if the key's limits allow it; it then `leave`s once. */
   enter(key: ClientKey, nowMs: number): Entry {
     const use = this.#useOf(key, nowMs);
-    if (key.concurrencyMax !== null && use.activeCount >= key.concurrencyMax) {
+    if (
+      key.concurrencyMax !== null &&
+      use.activeCount + this.#activeElsewhere(key) >= key.concurrencyMax
+    ) {
       return { allowed: false, why: 'concurrency', retryAfterMs: retryWhenBusyMs };
     }
     const perMinute = key.requestsPerMinute;
@@ -93,12 +107,46 @@ export class ClientKeys {
       use.allowance -= 1;
     }
     use.activeCount += 1;
+    use.enteredCount += 1;
     return { allowed: true, remaining: perMinute === null ? null : Math.floor(use.allowance) };
   }
 
   leave(key: ClientKey): void {
     const use = this.#uses.get(key.name);
     if (use !== undefined) use.activeCount -= 1;
+  }
+
+  /** For other processes of this proxy. */
+  usesSinceLast(): KeyUses {
+    const told: [string, number, number][] = [];
+    for (const [name, use] of this.#uses) {
+      if (use.activeCount === 0 && use.enteredCount === 0) continue;
+      told.push([name, use.activeCount, use.enteredCount]);
+      use.enteredCount = 0;
+    }
+    return told;
+  }
+
+  /** What another process of this proxy, `from`, has told. */
+  usedElsewhere(from: number, uses: KeyUses, nowMs: number): void {
+    this.#elsewhere.set(from, new Map(uses.map(([name, activeCount]) => [name, activeCount])));
+    for (const [name, , enteredCount] of uses) {
+      const key = this.#keys.find((one) => one.name === name);
+      if (key === undefined || key.requestsPerMinute === null || enteredCount === 0) continue;
+      const use = this.#useOf(key, nowMs);
+      use.allowance = Math.max(0, use.allowance - enteredCount);
+    }
+  }
+
+  /** It is gone, and its requests too. */
+  forgetElsewhere(from: number): void {
+    this.#elsewhere.delete(from);
+  }
+
+  #activeElsewhere({ name }: ClientKey): number {
+    let count = 0;
+    for (const uses of this.#elsewhere.values()) count += uses.get(name) ?? 0;
+    return count;
   }
 
   #useOf(key: ClientKey, nowMs: number): Use {
@@ -108,6 +156,7 @@ export class ClientKeys {
         activeCount: 0,
         allowance: Math.max(1, key.requestsPerMinute ?? 1),
         countedMs: nowMs,
+        enteredCount: 0,
       };
       this.#uses.set(key.name, use);
     }

@@ -15,6 +15,7 @@ export class InstanceLoad implements Candidate {
   activeRequestCount = 0;
   queuedTokenCount = 0;
   residentTokenCount = 0;
+  elsewhereTokenCount = 0;
   lastTurn = 0;
   readonly #prefill = new SpeedEstimate(
     priors.prefill.worthTokens / priors.prefill.tokensPerMs,

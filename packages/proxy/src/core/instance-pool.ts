@@ -270,6 +270,23 @@ export class InstancePool {
     return (instance as Member).breakers[instance.kind].stateAt(this.#nowMs());
   }
 
+  /** How much longer nobody is let through to it; 0 while anybody may be. */
+  breakerOpenMs(instance: PoolInstance): number {
+    const breaker = (instance as Member).breakers[instance.kind];
+    return breaker.closed ? 0 : Math.max(0, breaker.openUntilMs - this.#nowMs());
+  }
+
+  /** The breaker of its leg has opened in another process of this proxy. */
+  openBreaker(instance: PoolInstance, openMs: number): void {
+    (instance as Member).breakers[instance.kind].openedElsewhere(this.#nowMs() + openMs);
+    this.#refresh(instance.kind);
+  }
+
+  /** What other processes of this proxy have sent there; see `Candidate`. */
+  setElsewhere(instance: PoolInstance, tokenCount: number): void {
+    (instance as Member).elsewhereTokenCount = tokenCount;
+  }
+
   /** Throws if the counters cannot be right. */
   checkInvariants(): void {
     let activeCount = 0;

@@ -5,6 +5,7 @@ import type { InstancePool } from '../core/instance-pool.ts';
 import type { Endpoint, InstanceKind, PoolInstance } from '../core/pool-instance.ts';
 import { type Deadlines, limits } from '../deadlines.ts';
 import { readBody, sendJson } from '../http-answers.ts';
+import type { Peers } from '../peers.ts';
 import { type AdminCall, type Answer, detail, parseAdminCall } from './admin-call.ts';
 import type { Membership } from './membership.ts';
 
@@ -14,6 +15,13 @@ export interface AdminOptions {
   readonly deadlines: Deadlines;
   /** null: nobody can change who is there. */
   readonly adminApiKey: string | null;
+  /** They do the same. */
+  readonly peers: Peers;
+}
+
+interface Told {
+  readonly path: string;
+  readonly body: string;
 }
 
 type Handler = (request: ServerRequest, response: ServerResponse) => void;
@@ -31,11 +39,16 @@ export class InstanceAdmin {
   constructor(options: AdminOptions) {
     this.#options = options;
     this.routes = {
-      '/instances/add': this.#route(true, (call) => this.#add(call)),
-      '/instances/remove': this.#route(false, (call) => this.#remove(call)),
-      '/instances/drain': this.#route(false, (call) => this.#drain(call)),
-      '/instances/role': this.#route(true, (call) => this.#setKind(call)),
+      '/instances/add': this.#route('/instances/add'),
+      '/instances/remove': this.#route('/instances/remove'),
+      '/instances/drain': this.#route('/instances/drain'),
+      '/instances/role': this.#route('/instances/role'),
     };
+    options.peers.onTold('admin', (value) => {
+      const { path, body } = value as Told;
+      // Where it cannot be done here, who called has been told how it went there.
+      this.#answer(path, Buffer.from(body)).catch(() => {});
+    });
   }
 
   /** For `/status`. */
@@ -43,14 +56,23 @@ export class InstanceAdmin {
     return { source: this.#options.membership.sourceOf(instance) };
   }
 
-  #route(
-    needsKind: boolean,
-    act: (call: AdminCall) => Answer | Promise<Answer>,
-  ): { readonly POST: Handler } {
-    const answer = async (body: Buffer): Promise<Answer> => {
-      const call = parseAdminCall(body, needsKind);
-      return 'endpoints' in call ? await act(call) : call;
-    };
+  async #answer(path: string, body: Buffer): Promise<Answer> {
+    const needsKind = path === '/instances/add' || path === '/instances/role';
+    const call = parseAdminCall(body, needsKind);
+    if (!('endpoints' in call)) return call;
+    switch (path) {
+      case '/instances/add':
+        return await this.#add(call);
+      case '/instances/remove':
+        return this.#remove(call);
+      case '/instances/drain':
+        return this.#drain(call);
+      default:
+        return this.#setKind(call);
+    }
+  }
+
+  #route(path: string): { readonly POST: Handler } {
     const POST: Handler = (request, response) => {
       const refusal = this.#refusal(request.headers['x-api-key']);
       if (refusal !== null) {
@@ -60,8 +82,13 @@ export class InstanceAdmin {
       }
       readBody(request, limits.adminBodyByteCountMax, {
         onBody: (body) => {
-          answer(body).then(
-            (given) => sendJson(response, ...given),
+          this.#answer(path, body).then(
+            (given) => {
+              if (given[0] === 200) {
+                this.#options.peers.tell('admin', { path, body: body.toString() });
+              }
+              sendJson(response, ...given);
+            },
             () => sendJson(response, ...detail(500, 'Internal server error.')),
           );
         },

@@ -29,6 +29,17 @@ export interface MembershipOptions {
   readonly deadlines: Deadlines;
 }
 
+/** Who is in the pool, as one worker of a proxy tells another. */
+export interface KnownMember {
+  readonly kind: InstanceKind;
+  readonly endpoint: Endpoint;
+  readonly source: Source;
+  readonly draining: boolean;
+}
+
+/** Until an instance that registered with others must have spoken again. */
+const adoptedTtlMs = 60_000;
+
 interface Entry {
   readonly source: Source;
   /** Runs out when a registered instance is silent. */
@@ -172,6 +183,29 @@ export class Membership implements Service {
     const identity = await watch.identify({ origin: originOf(endpoint), endpoint, kind });
     if (servesModel(identity.modelIds, pool.model)) return identity;
     throw new Fault('MISCONFIGURED', `it ${mismatchReason(identity.modelIds, pool.model)}`);
+  }
+
+  known(): KnownMember[] {
+    return this.#options.pool.instances.map((one) => ({
+      kind: one.kind,
+      endpoint: one.endpoint,
+      source: this.sourceOf(one),
+      draining: one.draining,
+    }));
+  }
+
+  /** Makes the pool what another worker knows it to be. */
+  adopt(known: readonly KnownMember[]): void {
+    const { pool, deadlines } = this.#options;
+    const isKnown = ({ kind, address }: PoolInstance) =>
+      known.some((one) => one.kind === kind && formatAddress(one.endpoint) === address);
+    for (const instance of pool.instances) if (!isKnown(instance)) pool.remove(instance);
+    for (const { kind, endpoint, source, draining } of known) {
+      const instance =
+        pool.find(kind, formatAddress(endpoint)) ?? this.join(kind, endpoint, source);
+      this.#renew(instance, adoptedTtlMs);
+      if (draining) this.#drain(instance, deadlines.drainMs);
+    }
   }
 
   /** What is known of one that has left is of no use any more. */

@@ -8,7 +8,8 @@ export interface AccessLogOptions {
 }
 
 const flushAfterMs = 200;
-const waitingCharCountMax = 64 * 2 ** 10;
+/** Below what a pipe takes in one piece (4,096 bytes), so that lines of several workers stay whole. */
+const waitingCharCountMax = 3_000;
 
 /** One line of JSON for each request, written some at a time; all are written when it has stopped. */
 export class AccessLog implements Service {
@@ -35,9 +36,10 @@ export class AccessLog implements Service {
 
   add(record: RequestRecord, status: number, nowMs: number): void {
     const { clock } = this.#options;
-    this.#waiting += `${lineOf(record, status, nowMs, clock.wallMs())}\n`;
-    if (this.#waiting.length >= waitingCharCountMax) this.#write();
-    else this.#flush ??= clock.schedule(flushAfterMs, () => this.#write());
+    const line = `${lineOf(record, status, nowMs, clock.wallMs())}\n`;
+    if (this.#waiting.length + line.length > waitingCharCountMax) this.#write();
+    this.#waiting += line;
+    this.#flush ??= clock.schedule(flushAfterMs, () => this.#write());
   }
 
   #write(): void {

@@ -29,7 +29,7 @@ interface Entry {
   assignment: Assignment<PoolInstance>;
 }
 
-const capacity = 512;
+export const decisionCountMax = 512;
 
 /** The last choices of instances, kept as they are and put into words only for who asks. */
 export class DecisionLog {
@@ -56,7 +56,7 @@ export class DecisionLog {
       entry.attempt = attempt;
       entry.assignment = assignment;
     }
-    this.#next = (this.#next + 1) % capacity;
+    this.#next = (this.#next + 1) % decisionCountMax;
   }
 
   /** The newest first. */

@@ -12,6 +12,24 @@ export interface MetricFamily {
   readonly samples: Readonly<Record<string, number>>;
 }
 
+/** What several processes tell of the same metrics, as if one had told it. */
+export function mergedFamilies(all: readonly (readonly MetricFamily[])[]): MetricFamily[] {
+  const merged = new Map<string, MetricFamily & { samples: Record<string, number> }>();
+  for (const family of all.flat()) {
+    const known = merged.get(family.name);
+    if (known === undefined) {
+      merged.set(family.name, { ...family, samples: { ...family.samples } });
+      continue;
+    }
+    for (const [key, value] of Object.entries(family.samples)) {
+      const before = known.samples[key];
+      if (before === undefined) known.samples[key] = value;
+      else known.samples[key] = family.merge === 'sum' ? before + value : Math.max(before, value);
+    }
+  }
+  return [...merged.values()];
+}
+
 /** Prometheus' text format, version 0.0.4. */
 export function metricsText(families: readonly MetricFamily[]): string {
   const lines: string[] = [];

@@ -13,6 +13,7 @@ export function candidate(order: number, given: Partial<Candidate> = {}): Candid
     activeRequestCount: 0,
     queuedTokenCount: 0,
     residentTokenCount: 0,
+    elsewhereTokenCount: 0,
     lastTurn: 0,
     prefillTokensPerSecond: 1_000,
     decodeMsPerToken: 20,

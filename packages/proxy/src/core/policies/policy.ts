@@ -7,6 +7,8 @@ export interface Candidate {
   readonly queuedTokenCount: number;
   /** Prompt and expected output tokens of the requests that it decodes. */
   readonly residentTokenCount: number;
+  /** Both of the above, of requests that other processes of the same proxy have sent there, as of late. */
+  readonly elsewhereTokenCount: number;
   /** Of all choices so far, the number of the last one that fell on it; 0 before the first. */
   readonly lastTurn: number;
   /** As measured of late; a prior where nothing was. Always finite and above 0. */
@@ -78,8 +80,8 @@ export interface Policy {
 }
 
 /** All that is ahead of a new request at an instance, in tokens. */
-export function loadOf({ queuedTokenCount, residentTokenCount }: Candidate): number {
-  return queuedTokenCount + residentTokenCount;
+export function loadOf(candidate: Candidate): number {
+  return candidate.queuedTokenCount + candidate.residentTokenCount + candidate.elsewhereTokenCount;
 }
 
 /** Fewer tokens, then fewer requests, then whose turn was longest ago, then who joined first. */
