@@ -1,6 +1,7 @@
 import { type Clock, Fault, type Scheduled, type Service } from '@tsukimi/base';
 import { HttpServer, type ServerRequest, type ServerResponse } from '@tsukimi/http';
 import { openAiErrorOf } from '@tsukimi/openai-api';
+import { passedPaths } from './api-paths.ts';
 import type { ClientGate, Pass } from './client-gate.ts';
 import type { Admission, Waiter } from './core/admission.ts';
 import type { InstancePool } from './core/instance-pool.ts';
@@ -33,6 +34,8 @@ export interface EntranceOptions {
   readonly exchange: ExchangeContext;
   /** Begins every request id that the proxy makes. */
   readonly requestIdPrefix: string;
+  /** Paths, beside those of the known APIs, whose POST requests go to an instance. */
+  readonly passThrough: readonly string[];
 }
 
 type Handler = (request: ServerRequest, response: ServerResponse) => void;
@@ -50,15 +53,18 @@ export class Entrance implements Service {
   constructor(options: EntranceOptions) {
     this.#options = options;
     const complete: Handler = (request, response) => this.#complete(request, response);
-    this.#routes = {
-      '/v1/completions': { POST: complete },
-      '/v1/chat/completions': { POST: complete },
+    const own: Record<string, Readonly<Record<string, Handler>>> = {
       '/v1/models': { GET: (request, response) => this.#models(request, response) },
       ...options.admin.routes,
       '/health': { GET: (_, response) => sendJson(response, 200, { status: 'ok' }) },
       '/ready': { GET: (_, response) => this.#ready(response) },
       ...options.view.routes,
     };
+    const passed = [...passedPaths, ...options.passThrough].map((path) => {
+      if (!Object.hasOwn(own, path)) return [path, { POST: complete }] as const;
+      throw new Fault('INVALID_ARGUMENT', `--pass-through ${path}: the proxy itself answers there`);
+    });
+    this.#routes = { ...Object.fromEntries(passed), ...own };
     this.#http = new HttpServer({
       name: this.name,
       host: options.host,

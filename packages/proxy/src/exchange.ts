@@ -1,6 +1,6 @@
 import { type Clock, Fault, type Logger, type Random, type Scheduled } from '@tsukimi/base';
 import type { ServerRequest, ServerResponse } from '@tsukimi/http';
-import { encodeSse, openAiError } from '@tsukimi/openai-api';
+import { hasLegs } from './api-paths.ts';
 import { type AttemptListener, AttemptRun } from './attempt-run.ts';
 import type { AttemptPair, Failure, Outcome } from './core/attempt.ts';
 import type { InstancePool } from './core/instance-pool.ts';
@@ -18,6 +18,7 @@ import { type Handover, type LegSource, Pair } from './protocols/protocol.ts';
 import { protocolOf } from './protocols/protocols.ts';
 import { requestFacts } from './request-facts.ts';
 import { traitsOf } from './request-traits.ts';
+import { streamForm } from './stream-form.ts';
 import { AttemptTrace } from './telemetry/attempt-trace.ts';
 import type { DecisionLog } from './telemetry/decision-log.ts';
 import type { RequestRecord } from './telemetry/request-record.ts';
@@ -108,7 +109,7 @@ export class Exchange implements AttemptListener {
     this.#requestId = record.requestId;
     this.#answerHeaders = request.answerHeaders;
     this.#onOver = onOver;
-    const traits = traitsOf(request.members);
+    const traits = traitsOf(request.members, request.path);
     this.#source = {
       path: request.path,
       body: request.body,
@@ -130,10 +131,12 @@ export class Exchange implements AttemptListener {
       retryUntilMs: record.beganMs + this.#firstByteMs,
       resumeWithinMs: deadlines.gapMs,
       nobodyUpWaitMs: deadlines.nobodyUpMs,
+      hasLegs: hasLegs(request.path),
     });
     this.#relay = new FrameRelay({
       stripsTokenIds: !traits.wantsTokenIds,
       frameByteCountMax: limits.frameByteCountMax,
+      form: streamForm(request.path),
     });
   }
 
@@ -354,10 +357,8 @@ export class Exchange implements AttemptListener {
     logger.error('proxy.gave_up', { request: this.#requestId, why, failure: message });
     if (this.#response.headersSent) {
       metrics.count('stream_failures_total');
-      const error = openAiError(502, `the stream broke and could not be continued${detail}`, {
-        code: 'stream_broken',
-      });
-      this.#response.end(encodeSse(error));
+      const text = `the stream broke and could not be continued${detail}`;
+      this.#response.end(streamForm(this.#source.path).failure(text));
     } else if (why === 'none-up') {
       const text = `no instance that serves "${this.#context.pool.model}" is up${detail}`;
       this.#sendFault(new Fault('OVERLOADED', text));

@@ -1,9 +1,11 @@
 import { Fault } from '@tsukimi/base';
+import type { StreamForm } from './stream-form.ts';
 
 export interface FrameRelayOptions {
   /** The client did not ask for them and does not see them. */
   readonly stripsTokenIds: boolean;
   readonly frameByteCountMax: number;
+  readonly form: StreamForm;
 }
 
 /** `output`: those of the answer; `all`: and those of the prompt, from an engine that may not tell any. */
@@ -95,7 +97,7 @@ export class FrameRelay {
       );
     }
     if (end === 0) return { bytes: null, ended: false };
-    const ended = endsWithDone(all, end);
+    const ended = this.#options.form.ends(all, end);
     // Before anything was seen, somebody else can do better, whatever the engine.
     if (!this.begun) refuseAbort(all, all.indexOf(finishReason));
     if (!this.begun) refuseFailure(all);
@@ -231,14 +233,6 @@ function endOfWholeFrames(bytes: Buffer): number {
   const lf = bytes.lastIndexOf(lfBoundary);
   const crlf = bytes.lastIndexOf(crlfBoundary);
   return Math.max(lf < 0 ? 0 : lf + 2, crlf < 0 ? 0 : crlf + 4);
-}
-
-function endsWithDone(bytes: Buffer, end: number): boolean {
-  let at = end - 1;
-  while (at >= 0 && (bytes[at] === 0x0a || bytes[at] === 0x0d)) at -= 1;
-  // Most events end in a brace: one look is enough for them.
-  if (bytes[at] !== 0x5d || bytes[at - 1] !== 0x45) return false;
-  return /(^|\n)data: ?\[DONE\]$/.test(bytes.toString('latin1', Math.max(0, at - 16), at + 1));
 }
 
 /**

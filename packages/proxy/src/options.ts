@@ -50,6 +50,15 @@ function originsIn(json: string): string[] {
   }
 }
 
+const paths = texts.transform((given, context) => {
+  const all = given.flatMap((text) => text.split(',')).filter((text) => text !== '');
+  for (const path of all) {
+    if (!/^(\/[\w.~:@-]+)+$/.test(path))
+      context.addIssue(`${path}: not a path; give it as /v1/rerank`);
+  }
+  return all;
+});
+
 const milliseconds = (name: keyof Deadlines) => optionTypes.milliseconds.default(deadlines[name]);
 
 const policyName = z.enum(Object.keys(policies) as [PolicyName, ...PolicyName[]]);
@@ -120,6 +129,11 @@ export const proxyOptions = {
   allowedOrigins: {
     schema: origins,
     doc: 'Origins of browser pages that may use the API (CORS), or * for all.',
+    kind: 'list',
+  },
+  passThrough: {
+    schema: paths,
+    doc: 'More paths whose POST requests, of JSON, go to an instance, such as /v1/rerank or /score.',
     kind: 'list',
   },
   inFlightMax: {

@@ -140,6 +140,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     metrics,
     accessLog,
     tracer: parts.tracer ?? null,
+    passThrough: options.passThrough,
     exchange: {
       clock,
       random,

@@ -21,13 +21,14 @@ export interface RequestTraits {
   readonly promptTokenCount: number;
 }
 
-export function traitsOf(members: JsonMembers): RequestTraits {
+export function traitsOf(members: JsonMembers, path: string): RequestTraits {
   const single = (name: string) => {
     const value = members.scalar(name);
     return value === null || value === 1;
   };
   const streams = members.scalar('stream') === true;
   const resumable =
+    path.endsWith('/completions') &&
     single('n') &&
     single('best_of') &&
     (members.textCount('prompt') ?? 1) === 1 &&

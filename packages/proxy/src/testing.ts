@@ -34,6 +34,15 @@ export interface ScriptedInstanceOptions {
   /** Off for measuring: requests are not kept. */
   readonly keepsRequests?: boolean;
   readonly fate?: (request: ScriptedRequest) => Fate;
+  /** What else it answers to GETs, by path. */
+  readonly tells?: Readonly<Record<string, unknown>>;
+  /**
+   * The connector of the engine it stands for: members that its answer has beside, once it has what it
+   * waits for. A rejection is answered with status 400.
+   */
+  readonly connector?: (request: ScriptedRequest) => Promise<object>;
+  /** A stream's events, where they are not those of completions; null for those. */
+  readonly answer?: (request: ScriptedRequest) => string | null;
 }
 
 export interface ScriptedRequest {
@@ -153,6 +162,8 @@ export class ScriptedInstance {
         kv_role: this.#options.kvRole ?? null,
       });
     }
+    const told = this.#options.tells?.[path];
+    if (told !== undefined) return json(response, 200, told);
     if (path === '/ready' || path === '/health') {
       return json(response, this.healthy ? 200 : 503, {});
     }
@@ -190,13 +201,34 @@ export class ScriptedInstance {
         return;
       case 'serve':
       case 'break':
-        this.#answerCount += 1;
-        if (body['stream'] === true) void this.#stream(path, body, response, fate);
-        else this.#whole(path, body, response);
+        void this.#serve(asked, response, fate);
     }
   }
 
-  #whole(path: string, body: Record<string, unknown>, response: ServerResponse): void {
+  async #serve(asked: ScriptedRequest, response: ServerResponse, fate: Fate): Promise<void> {
+    const { path, body } = asked;
+    let extra: object = {};
+    try {
+      extra = (await this.#options.connector?.(asked)) ?? {};
+    } catch (error) {
+      json(response, 400, { error: { message: (error as Error).message, code: 400 } });
+      return;
+    }
+    this.#answerCount += 1;
+    const events = this.#options.answer?.(asked) ?? null;
+    if (events !== null) {
+      response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
+      response.end(events);
+    } else if (body['stream'] === true) await this.#stream(path, body, response, fate);
+    else this.#whole(path, body, response, extra);
+  }
+
+  #whole(
+    path: string,
+    body: Readonly<Record<string, unknown>>,
+    response: ServerResponse,
+    extra: object,
+  ): void {
     const { text, usage } = this.#output(body);
     const asked = body['return_token_ids'] === true && this.#options.ours === false;
     const ids = asked ? { prompt_token_ids: Array.from({ length: 40 }, (_, at) => at) } : {};
@@ -209,12 +241,13 @@ export class ScriptedInstance {
       created: 1_700_000_000 + this.#answerCount,
       choices: [{ index: 0, ...choice, finish_reason: 'length' }],
       usage,
+      ...extra,
     });
   }
 
   async #stream(
     path: string,
-    body: Record<string, unknown>,
+    body: Readonly<Record<string, unknown>>,
     response: ServerResponse,
     fate: Fate,
   ): Promise<void> {
@@ -246,7 +279,7 @@ export class ScriptedInstance {
   }
 
   /** Each token an event, the finish reason with the last one; then usage if asked, then the end. */
-  #frames(path: string, body: Record<string, unknown>): string[] {
+  #frames(path: string, body: Readonly<Record<string, unknown>>): string[] {
     const { prompt, resumed, tokens, usage, resumedCount } = this.#output(body);
     const head = {
       id: `cmpl-${this.#port}-${this.#answerCount}`,
@@ -287,13 +320,15 @@ export class ScriptedInstance {
     return frames;
   }
 
-  #output(body: Record<string, unknown>) {
+  #output(body: Readonly<Record<string, unknown>>) {
     const params = body['kv_transfer_params'] as { prompt_token_ids?: number[] } | undefined;
     const given = params?.prompt_token_ids ?? body['prompt'];
     const foreign =
       this.#options.ours === false && Array.isArray(given) ? (given as number[]) : null;
     const prompt =
-      foreign === null ? JSON.stringify(body['prompt'] ?? body['messages']) : promptOf(foreign);
+      foreign === null
+        ? JSON.stringify(body['prompt'] ?? body['messages'] ?? body['input'] ?? '')
+        : promptOf(foreign);
     const resume = body['tsukimi_resume'] as { output_token_ids: number[] } | undefined;
     const resumed =
       foreign === null

@@ -1,9 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FrameRelay } from '../src/frame-relay.ts';
+import { streamForm } from '../src/stream-form.ts';
 
 const relayOf = (stripsTokenIds = true) =>
-  new FrameRelay({ stripsTokenIds, frameByteCountMax: 10_000 });
+  new FrameRelay({
+    stripsTokenIds,
+    frameByteCountMax: 10_000,
+    form: streamForm('/v1/completions'),
+  });
 
 const frame = (choice: object, id = 'a', created = 1) =>
   `data: ${JSON.stringify({ id, created, choices: [choice] })}\n\n`;

@@ -77,7 +77,7 @@ function source(text: string, path = '/v1/completions'): LegSource {
     path,
     body,
     members,
-    traits: traitsOf(members),
+    traits: traitsOf(members, path),
     headers: ['content-type', 'application/json', 'x-request-id', 'mine'],
     outputTokenIds: [],
     promptTokenIds: [],

@@ -32,6 +32,7 @@ const nothing: AttemptPort = {
 interface Patience {
   readonly nobodyUpWaitMs?: number;
   readonly saved?: number;
+  readonly hasLegs?: boolean;
 }
 
 function cluster(prefillCount: number, decodeCount: number) {
@@ -49,13 +50,13 @@ function cluster(prefillCount: number, decodeCount: number) {
   };
   const prefill = Array.from({ length: prefillCount }, (_, at) => add('prefill', 100 + at));
   const decode = Array.from({ length: decodeCount }, (_, at) => add('decode', 200 + at));
-  const plan = ({ nobodyUpWaitMs = 0, saved = 1_000 }: Patience = {}) =>
+  const plan = ({ nobodyUpWaitMs = 0, saved = 1_000, hasLegs = true }: Patience = {}) =>
     new RequestPlan(
       pool,
       new RetryBudget({ retriesPerRequest: 0, retriesPerSecond: 0, savedMax: saved }, 0),
       {
         request: { ...noFacts, promptTokenCount: 10 },
-        ...{ retryUntilMs: 30_000, resumeWithinMs: 10_000, nobodyUpWaitMs },
+        ...{ retryUntilMs: 30_000, resumeWithinMs: 10_000, nobodyUpWaitMs, hasLegs },
       },
     );
   /** The next step as a try that has begun. */

@@ -31,6 +31,8 @@ export interface RequestPlanOptions {
   readonly resumeWithinMs: number;
   /** A request that finds nobody up waits this long: an instance may be back that was not probed since. */
   readonly nobodyUpWaitMs: number;
+  /** False: it is no generation, and any one instance does all of it. */
+  readonly hasLegs: boolean;
 }
 
 /** Over the whole life of a request, so that one that kills its instances cannot kill them all. */
@@ -77,6 +79,7 @@ export class RequestPlan {
     this.#budget = budget;
     this.#options = options;
     this.#retryUntilMs = options.retryUntilMs;
+    if (!options.hasLegs) this.#enterDecode();
   }
 
   /** Why no prefill instance took part; null when one did, or still may. */
@@ -291,7 +294,7 @@ export class RequestPlan {
    */
   #mayContinue(one: PoolInstance): boolean {
     if (this.#state === 'pair') return true;
-    if (!servesAlone(one)) return false;
+    if (!servesAlone(one) && this.#options.hasLegs) return false;
     if (this.#state !== 'streaming') return true;
     const { identity } = one;
     if (this.#continuation === 'same-model') return identity?.ours === false;

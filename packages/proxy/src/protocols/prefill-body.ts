@@ -21,6 +21,7 @@ const notForPrefill = [
   'min_completion_tokens',
   'best_of',
   'use_beam_search',
+  'background',
   'return_token_ids',
   'kv_transfer_params',
 ];
@@ -47,10 +48,15 @@ function oneToken(
   const set: Record<string, string> = {};
   switch (path) {
     case '/inference/v1/generate':
-      set['sampling_params'] = oneTokenSampling(members.raw('sampling_params'), endsByLength);
+      set['sampling_params'] = oneTokenSampling(members, 'max_tokens', endsByLength);
+      break;
+    case '/generate':
+      set['sampling_params'] = oneTokenSampling(members, 'max_new_tokens', endsByLength);
       break;
     case '/v1/responses':
       set['max_output_tokens'] = '1';
+      // Nobody will ask for this answer again.
+      set['store'] = 'false';
       break;
     default:
       set['max_tokens'] = '1';
@@ -63,14 +69,15 @@ function oneToken(
   return set;
 }
 
-function oneTokenSampling(given: Buffer | null, endsByLength: boolean): string {
-  const set = { max_tokens: '1', ...(endsByLength ? { ignore_eos: 'true' } : {}) };
+function oneTokenSampling(members: JsonMembers, limit: string, endsByLength: boolean): string {
+  const given = members.raw('sampling_params');
+  const set = { [limit]: '1', ...(endsByLength ? { ignore_eos: 'true' } : {}) };
   // What is no object the instance refuses in its own words.
   if (given !== null && given[0] !== openBrace) return given.toString('utf8');
   return JsonMembers.parse(given ?? emptyObject)
     .patched({
       set,
-      delete: ['min_tokens', 'n', 'best_of', ...(endsByLength ? stops : [])],
+      delete: ['min_tokens', 'min_new_tokens', 'n', 'best_of', ...(endsByLength ? stops : [])],
     })
     .toString('utf8');
 }

@@ -1,0 +1,99 @@
+import { eventually } from '@tsukimi/base/testing';
+import { describe, expect, it } from 'vitest';
+import { scriptedText } from '../src/testing.ts';
+import { type Cluster, readStream, startCluster } from './cluster.ts';
+import { mooncakeEngines, nixlEngines, type PdEngines, sglangEngines } from './pd-engines.ts';
+
+const prompt = 'Once upon a time';
+const text = scriptedText(JSON.stringify(prompt), 5);
+const asked = { model: 'tsukimi-demo', prompt, max_tokens: 5, unknown: { kept: true } };
+const env = { ADMIN_API_KEY: 'secret' };
+
+interface Way {
+  readonly name: string;
+  readonly engines: () => PdEngines;
+  /** What is to be said of an instance that comes in by `/instances/add`. */
+  readonly hint?: (port: number) => object;
+}
+
+const ways: Way[] = [
+  { name: 'nixl', engines: nixlEngines },
+  { name: 'mooncake', engines: mooncakeEngines, hint: (port) => ({ bootstrap_port: port }) },
+  { name: 'sglang', engines: sglangEngines },
+];
+
+async function startEngines({ engines, hint }: Way): Promise<[Cluster, PdEngines]> {
+  const made = engines();
+  const cluster = await startCluster({ env, prefill: [made.prefill], decode: [made.decode] });
+  const [prefill] = cluster.prefill;
+  if (hint !== undefined && prefill !== undefined) {
+    for (const path of ['remove', 'add']) {
+      const response = await fetch(`${cluster.url}/instances/${path}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'x-api-key': 'secret' },
+        body: JSON.stringify({
+          type: 'prefill',
+          instance: prefill.address,
+          ...(path === 'add' ? hint(prefill.port) : {}),
+        }),
+      });
+      expect(response.status, await response.text()).toBe(200);
+    }
+  }
+  return [cluster, made];
+}
+
+describe.each(ways)('engines with $name, of which nothing is said', (way) => {
+  it('answer as one instance would, each hand-over being used once', async () => {
+    const [started, engines] = await startEngines(way);
+    await using cluster = started;
+    for (let count = 0; count < 4; count += 1) {
+      const response = await cluster.post(asked);
+      expect(await response.json()).toMatchObject({ choices: [{ text }] });
+      const streamed = await readStream(
+        await cluster.post({ ...asked, stream: true, stream_options: { include_usage: true } }),
+      );
+      expect(streamed).toMatchObject({ text, done: true, error: null });
+    }
+    for (const kind of ['prefill', 'decode'] as const) {
+      // A leg that ends when its work is done already is called off by name at some engines.
+      const legs = cluster.sent(kind).filter(({ path }) => path !== '/abort_request');
+      expect(legs.map(({ body }) => body['unknown'])).toEqual(Array(8).fill({ kept: true }));
+    }
+    expect(engines.heldCount()).toBe(0);
+  });
+
+  it('get a new hand-over when a decode leg fails', async () => {
+    const [started, engines] = await startEngines(way);
+    await using cluster = started;
+    const [decode] = cluster.decode;
+    if (decode === undefined) throw new Error('no decode instance');
+    let count = 0;
+    decode.fate = () => (count++ === 0 ? { kind: 'status', status: 503 } : { kind: 'serve' });
+    expect(await (await cluster.post(asked)).json()).toMatchObject({ choices: [{ text }] });
+    const legs = cluster.sent('prefill').filter(({ path }) => path !== '/abort_request');
+    expect(legs.length).toBeGreaterThan(1);
+    // What was kept for the leg that failed is the engine's to drop, after its own time.
+    expect(engines.heldCount()).toBeLessThanOrEqual(1);
+  });
+
+  it('let go of both legs when the client leaves', async () => {
+    const [started, engines] = await startEngines(way);
+    await using cluster = started;
+    const [decode] = cluster.decode;
+    if (decode === undefined) throw new Error('no decode instance');
+    let goOn = () => {};
+    decode.hold = new Promise((resolve) => {
+      goOn = resolve;
+    });
+    const leaving = new AbortController();
+    const response = await cluster.post({ ...asked, stream: true }, { signal: leaving.signal });
+    await response.body?.getReader().read();
+    leaving.abort();
+    const [sent] = cluster.sent('decode');
+    await eventually(() => sent?.aborted === true, 'the decode leg to end');
+    goOn();
+    await eventually(() => cluster.proxy.admission.activeCount === 0, 'the end of both legs');
+    expect(engines.heldCount()).toBe(0);
+  });
+});
