@@ -79,8 +79,11 @@ function send(url: string, body: object, headers: Record<string, string> = {}): 
   });
 }
 
-async function statusOf(url: string): Promise<Status> {
-  const response = await fetch(`${url}/status`, { headers: { connection: 'close' } });
+async function statusOf(url: string, withinMs = 10_000): Promise<Status> {
+  const response = await fetch(`${url}/status`, {
+    headers: { connection: 'close' },
+    signal: AbortSignal.timeout(withinMs),
+  });
   return (await response.json()) as Status;
 }
 
@@ -145,6 +148,25 @@ describe('tsukimi proxy --workers', () => {
     expect(await ended).toBe(0);
     expect(printed().match(/"status":200/g)).toHaveLength(4);
     expect(await childrenOf(child.pid ?? 0)).toEqual([]);
+  });
+
+  it('replaces a worker that hangs, and answers for the others meanwhile', async () => {
+    const { url, child } = await start();
+    const [hung = 0] = await childrenOf(child.pid ?? 0);
+    process.kill(hung, 'SIGSTOP');
+    // Every other connection is the hung one's, and waits for nothing.
+    const asking = [statusOf(url, 3_000), statusOf(url, 3_000)];
+    const answers = await Promise.allSettled(asking);
+    const told = answers.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    expect(told.map(({ workers }) => workers)).toEqual([workerCount - 1]);
+    await eventually(
+      async () => {
+        const now = await childrenOf(child.pid ?? 0);
+        return now.length === workerCount && !now.includes(hung);
+      },
+      'another worker',
+      20_000,
+    );
   });
 
   it('shares the limit of requests in progress', async () => {

@@ -189,6 +189,7 @@ export class Entrance implements Service {
           sendFault(response, error, ownHeaders);
           return;
         }
+        record.queuedMs = clock.monotonicMs();
         queueSpan = span?.child('queue', 'internal', {}) ?? null;
         calledOff = this.#whenAdmitted(client, response, () => {
           queueSpan?.end();

@@ -19,14 +19,12 @@ import { protocolOf } from './protocols/protocols.ts';
 import { requestFacts } from './request-facts.ts';
 import { traitsOf } from './request-traits.ts';
 import { streamForm } from './stream-form.ts';
-import { AttemptTrace } from './telemetry/attempt-trace.ts';
-import type { DecisionLog } from './telemetry/decision-log.ts';
+import { ExchangeNotes, type NotesContext } from './telemetry/exchange-notes.ts';
 import type { RequestRecord } from './telemetry/request-record.ts';
-import { usageIn } from './telemetry/usage.ts';
 import type { Upstream } from './upstream.ts';
 import type { StoreHandover } from './vllm-store/store-handover.ts';
 
-export interface ExchangeContext {
+export interface ExchangeContext extends NotesContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -43,9 +41,6 @@ export interface ExchangeContext {
   readonly storeHandover: StoreHandover | null;
   /** The clients' `Authorization` is for the proxy, and no instance sees it. */
   readonly keepsAuthorization: boolean;
-  readonly decisions: DecisionLog;
-  /** Answers say which instances made them, and what the proxy added. */
-  readonly namesInstances: boolean;
 }
 
 export interface ExchangeRequest {
@@ -68,7 +63,7 @@ export class Exchange implements AttemptListener {
   readonly #context: ExchangeContext;
   readonly #response: ServerResponse;
   readonly #requestId: string;
-  readonly #record: RequestRecord;
+  readonly #notes: ExchangeNotes;
   readonly #answerHeaders: Headers;
   readonly #source: LegSource;
   readonly #plan: RequestPlan;
@@ -105,7 +100,7 @@ export class Exchange implements AttemptListener {
     this.#context = context;
     this.#response = response;
     const { record } = request;
-    this.#record = record;
+    this.#notes = new ExchangeNotes(context, record);
     this.#requestId = record.requestId;
     this.#answerHeaders = request.answerHeaders;
     this.#onOver = onOver;
@@ -121,14 +116,12 @@ export class Exchange implements AttemptListener {
       asksPromptTokenIds: context.storeHandover !== null,
     };
     const { deadlines, clock } = context;
-    record.beganMs = clock.monotonicMs();
-    record.streams = traits.streams;
-    record.promptTokenCount = traits.promptTokenCount;
+    this.#notes.asked(traits);
     this.#firstByteMs =
       deadlines.firstByteMs + deadlines.firstBytePerTokenMs * traits.promptTokenCount;
     this.#plan = new RequestPlan(context.pool, context.retryBudget, {
       request: requestFacts(request.members, traits),
-      retryUntilMs: record.beganMs + this.#firstByteMs,
+      retryUntilMs: clock.monotonicMs() + this.#firstByteMs,
       resumeWithinMs: deadlines.gapMs,
       nobodyUpWaitMs: deadlines.nobodyUpMs,
       hasLegs: hasLegs(request.path),
@@ -151,14 +144,7 @@ export class Exchange implements AttemptListener {
   }
 
   onPrefilled(run: AttemptRun, tookMs: number, kept: boolean): void {
-    const { metrics } = this.#context;
-    metrics.observeMs('prefill', tookMs);
-    const cachedTokenCount = run.handover?.cachedTokenCount ?? null;
-    if (cachedTokenCount !== null) {
-      metrics.count('reported_hit_tokens_total', 'leg="prefill"', cachedTokenCount);
-    }
-    this.#record.prefill = run.attempt.prefill?.instance.address ?? '';
-    this.#record.prefillMs = tookMs;
+    this.#notes.prefilled(run, tookMs);
     if (!kept) return;
     // Where there was nothing to hand over, decode need not know who did nothing.
     this.#prefill = run.handover === null ? null : (run.attempt.prefill?.instance ?? null);
@@ -178,7 +164,6 @@ export class Exchange implements AttemptListener {
     }
     if (relayed.bytes !== null) this.#writeFrames(run, relayed.bytes);
     if (!relayed.ended) return;
-    this.#tellUsage(run, relayed.bytes ?? '');
     this.#response.end();
     run.streamEnded(this.#relay.tokenIds.length - this.#tokenCountBefore);
   }
@@ -193,11 +178,10 @@ export class Exchange implements AttemptListener {
     if (outcome === 'failed') this.#failed(run);
     else if (outcome !== 'left' && !this.#settled) {
       if (this.#streaming !== run && run.answer !== null) {
-        this.#answerBegins(run);
-        this.#tellUsage(run, run.answer.body);
+        this.#notes.answerBegins(run);
         this.#sendWhole(run.answer);
       }
-      this.#observeDecode(run, 'decode');
+      this.#notes.answered(run);
       this.#settle();
     }
     this.#endIfIdle();
@@ -230,8 +214,7 @@ export class Exchange implements AttemptListener {
         tokens: this.#relay.tokenIds.length,
       });
     }
-    const { span } = this.#record;
-    this.#decided(legs);
+    this.#notes.decided(legs);
     const pair = new Pair(legs.prefill?.instance ?? this.#prefill, legs.decode.instance, random);
     const run = new AttemptRun(
       this.#context,
@@ -249,7 +232,7 @@ export class Exchange implements AttemptListener {
         handover: legs.prefill === null ? this.#handover : null,
         firstByteMs: this.#firstByteMs,
         continuesStream: continues,
-        trace: span === null ? null : new AttemptTrace(span, this.#record.attemptCount),
+        trace: this.#notes.trace(),
       },
       this,
     );
@@ -258,20 +241,6 @@ export class Exchange implements AttemptListener {
       this.#hedging = clock.schedule(hedgeMs, () => this.#hedge());
     }
     run.begin();
-  }
-
-  #decided({ prefill, decode }: AttemptPair): void {
-    const { decisions, clock, metrics } = this.#context;
-    this.#record.attemptCount += 1;
-    const { attemptCount } = this.#record;
-    const wallMs = clock.wallMs();
-    for (const assignment of prefill === null ? [decode] : [prefill, decode]) {
-      decisions.add(wallMs, this.#requestId, attemptCount, assignment);
-      if (assignment.hitTokenCount > 0) {
-        const leg = assignment === decode ? 'leg="decode"' : 'leg="prefill"';
-        metrics.count('predicted_hit_tokens_total', leg, assignment.hitTokenCount);
-      }
-    }
   }
 
   /** The answer is late: somebody else may be faster. Once for each request. */
@@ -298,15 +267,15 @@ export class Exchange implements AttemptListener {
   #writeFrames(run: AttemptRun, frames: Buffer | string): void {
     const response = this.#response;
     if (!response.headersSent) {
-      this.#observeDecode(run, 'decode_first_byte');
-      this.#answerBegins(run);
+      this.#notes.streamBegins(run);
+      this.#notes.answerBegins(run);
       response.writeHead(200, {
         'content-type': run.decodeLeg?.contentType ?? '',
         'cache-control': 'no-cache',
         ...this.#ownHeaders(),
       });
     }
-    this.#record.sentByteCount += frames.length;
+    this.#notes.wrote(frames);
     const decode = run.attempt.decode.instance;
     this.#plan.streamed(decode, this.#continuation(decode));
     const flows =
@@ -332,7 +301,7 @@ export class Exchange implements AttemptListener {
     // What a prefill leg left for everybody was not in vain.
     const inVainSinceMs =
       this.#prefill === null ? run.startMs : (run.decodeLeg?.startMs ?? run.startMs);
-    this.#record.failedMs += clock.monotonicMs() - inVainSinceMs;
+    this.#notes.failed(inVainSinceMs);
     this.#lastFailure = failure;
     this.#lastFailedAddress = failed?.instance.address ?? '';
     if (run.answer !== null) this.#failedAnswer = run.answer;
@@ -372,13 +341,14 @@ export class Exchange implements AttemptListener {
   }
 
   #sendWhole(answer: LegCall): void {
-    this.#record.sentByteCount = answer.body.length;
+    const { body } = answer;
+    this.#notes.wrote(body);
     const retryAfter = answer.headers['retry-after'];
     sendBytes(
       this.#response,
       answer.status,
       answer.contentType === '' ? 'application/json' : answer.contentType,
-      answer.body,
+      body,
       {
         ...this.#ownHeaders(),
         ...(typeof retryAfter === 'string' ? { 'retry-after': retryAfter } : {}),
@@ -395,50 +365,15 @@ export class Exchange implements AttemptListener {
       'x-request-id': this.#requestId,
       ...this.#answerHeaders,
     };
-    const { prefill, decode, firstByteMs } = this.#record;
-    if (!this.#context.namesInstances || firstByteMs === null) return headers;
-    if (prefill !== '') headers['x-tsukimi-prefill'] = prefill;
-    headers['x-tsukimi-decode'] = decode;
-    headers['x-tsukimi-overhead-ms'] = this.#record.overheadMs(firstByteMs).toFixed(3);
+    this.#notes.name(headers);
     return headers;
-  }
-
-  /** Its head is about to leave, and `run` is what it comes from. */
-  #answerBegins(run: AttemptRun): void {
-    const record = this.#record;
-    const nowMs = this.#context.clock.monotonicMs();
-    record.firstByteMs = nowMs;
-    record.handoverMs = run.handoverMs;
-    record.legsTogether = run.legsTogether;
-    if (run.decodeLeg === null) return;
-    record.decode = run.decodeLeg.instance.address;
-    record.decodeFirstByteMs = nowMs - run.decodeLeg.startMs;
-  }
-
-  #tellUsage(run: AttemptRun, end: Buffer | string): void {
-    const usage = usageIn(end);
-    const record = this.#record;
-    record.cachedTokenCount = usage.cachedTokenCount;
-    record.outputTokenCount = usage.outputTokenCount;
-    // A leg that only decodes has all of its prompt from elsewhere.
-    if (run.attempt.decode.work !== 'whole' || usage.cachedTokenCount === null) return;
-    const { metrics } = this.#context;
-    metrics.count('reported_hit_tokens_total', 'leg="decode"', usage.cachedTokenCount);
-  }
-
-  #observeDecode({ decodeLeg }: AttemptRun, stage: 'decode' | 'decode_first_byte'): void {
-    if (decodeLeg === null) return;
-    const { clock, metrics } = this.#context;
-    metrics.observeMs(stage, clock.monotonicMs() - decodeLeg.startMs);
   }
 
   /** Nothing more goes to the client. What still runs lets go as its protocol asks. */
   #settle(): void {
     if (this.#settled) return;
     this.#settled = true;
-    const { tokenIds } = this.#relay;
-    if (tokenIds.length > 0) this.#record.outputTokenCount ??= tokenIds.length;
-    this.#record.skipReason = this.#plan.skipReason;
+    this.#notes.settled(this.#relay.tokenIds.length, this.#plan.skipReason);
     this.#waiting?.cancel();
     this.#hedging?.cancel();
     for (const run of [...this.#runs]) run.attempt.leave();

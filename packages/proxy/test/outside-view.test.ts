@@ -170,6 +170,7 @@ describe('--access-log json', () => {
     });
     expect(served?.['bytes_out']).toBeGreaterThanOrEqual(bytes);
     expect(served?.['prefill']).toMatch(/^127\.0\.0\.1:\d+$/);
+    expect(served?.['prefill_skipped']).toBeNull();
     const stages = ['queue_ms', 'prefill_ms', 'decode_first_byte_ms', 'overhead_ms'];
     const sum = stages.reduce((before, name) => before + Number(served?.[name]), 0);
     expect(sum).toBeLessThanOrEqual(Number(served?.['first_byte_ms']) + 0.01);

@@ -2,6 +2,7 @@ import cluster, { type Worker } from 'node:cluster';
 import {
   type Clock,
   Ending,
+  every,
   Fault,
   type Logger,
   type Scheduled,
@@ -19,6 +20,10 @@ export interface WorkerGroupOptions {
 
 /** Those that have not answered a question by then are left out. */
 const answerWithinMs = 1_000;
+
+/** A worker tells something several times a second; one that is silent at so many looks in a row hangs. */
+const silentLookCountMax = 8;
+const lookPeriodMs = 1_000;
 
 interface Question {
   readonly asker: Worker;
@@ -38,8 +43,9 @@ export class WorkerGroup implements Service {
   readonly #ending = new Ending();
   readonly #questions = new Map<number, Question>();
   readonly #restarts = new Set<Scheduled>();
-  /** Those that have started, and can answer. */
-  readonly #ready = new Set<number>();
+  /** Those that have started, and can answer: at how many looks they have been silent. */
+  readonly #ready = new Map<number, number>();
+  #looking: Scheduled | null = null;
   #questionCount = 0;
   #stopping = false;
 
@@ -55,6 +61,7 @@ export class WorkerGroup implements Service {
     const starts = Array.from({ length: workerCount }, () => this.#fork(new RestartPolicy()));
     try {
       await Promise.all(starts);
+      this.#looking = every(this.#options.clock, lookPeriodMs, () => this.#look());
     } catch (error) {
       await this.stop(AbortSignal.abort());
       throw error;
@@ -67,6 +74,7 @@ export class WorkerGroup implements Service {
 
   async stop(deadline: AbortSignal): Promise<void> {
     this.#stopping = true;
+    this.#looking?.cancel();
     for (const scheduled of this.#restarts) scheduled.cancel();
     for (const { expiry } of this.#questions.values()) expiry.cancel();
     await Promise.all(this.#workers().map((worker) => stopped(worker, deadline)));
@@ -81,7 +89,7 @@ export class WorkerGroup implements Service {
     return new Promise((resolve, reject) => {
       worker.on('message', (message: FromWorker) => {
         if (message.tsukimi === 'ready') {
-          this.#ready.add(worker.id);
+          this.#ready.set(worker.id, 0);
           resolve();
         } else this.#receive(worker, message);
       });
@@ -103,8 +111,21 @@ export class WorkerGroup implements Service {
     });
   }
 
+  /** A pause of the whole machine counts as a single look. */
+  #look(): void {
+    for (const worker of this.#workers()) {
+      const silentCount = this.#ready.get(worker.id);
+      if (silentCount === undefined) continue;
+      this.#ready.set(worker.id, silentCount + 1);
+      if (silentCount < silentLookCountMax) continue;
+      this.#options.logger.error('workers.hangs', { pid: worker.process.pid });
+      worker.process.kill('SIGKILL');
+    }
+  }
+
   #receive(worker: Worker, message: Exclude<FromWorker, { tsukimi: 'ready' }>): void {
     const { clock } = this.#options;
+    this.#ready.set(worker.id, 0);
     const others = this.#workers().filter(({ id }) => id !== worker.id && this.#ready.has(id));
     switch (message.tsukimi) {
       case 'tell': {

@@ -15,6 +15,8 @@ export class RequestRecord {
   client = '';
   /** All of the request was here; null before. */
   bodyMs: number | null = null;
+  /** It was read and began to wait for its turn; null before. */
+  queuedMs: number | null = null;
   /** It was its turn; null before. */
   beganMs: number | null = null;
   /** The answer's head left; null before. */
@@ -49,9 +51,9 @@ export class RequestRecord {
     this.span = span;
   }
 
-  /** Between the whole request and its turn; null while it waits. */
+  /** Null while it waits. */
   get queueMs(): number | null {
-    return this.beganMs === null || this.bodyMs === null ? null : this.beganMs - this.bodyMs;
+    return this.beganMs === null || this.queuedMs === null ? null : this.beganMs - this.queuedMs;
   }
 
   /** What the proxy itself took for the answer to begin: neither waiting for its turn nor for instances. */
@@ -59,7 +61,10 @@ export class RequestRecord {
     const prefillMs = this.prefillMs ?? 0;
     const decodeMs = (this.decodeFirstByteMs ?? 0) + (this.handoverMs ?? 0);
     const waitedMs = this.legsTogether ? Math.max(prefillMs, decodeMs) : prefillMs + decodeMs;
-    return Math.max(0, nowMs - (this.beganMs ?? nowMs) - waitedMs - this.failedMs);
+    return Math.max(
+      0,
+      nowMs - (this.bodyMs ?? nowMs) - (this.queueMs ?? 0) - waitedMs - this.failedMs,
+    );
   }
 
   /** Tells its span, if it has one, what became of it; by the conventions for `http` and `gen_ai`. */
