@@ -142,6 +142,7 @@ export class OutsideView {
         model: one.identity?.modelIds[0] ?? null,
         fingerprint: one.identity?.fingerprint ?? null,
         tensor_parallel_size: one.identity?.tensorParallelSize ?? null,
+        pd_protocol: one.identity?.pd?.protocol ?? null,
         active_requests: countOf(one, (here) => here.activeCount),
         requests_total: countOf(one, (here) => here.requestCount),
         failures_total: countOf(one, (here) => here.failureCount),

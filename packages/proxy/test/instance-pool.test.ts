@@ -3,6 +3,7 @@ import { FakeClock } from '@tsukimi/base/testing';
 import { describe, expect, it } from 'vitest';
 import { type Identity, servesModel } from '../src/core/identity.ts';
 import { InstancePool, type PoolEvent } from '../src/core/instance-pool.ts';
+import type { PdFacts } from '../src/core/pd-facts.ts';
 import { noFacts } from '../src/core/policies/policy.ts';
 import { roundRobin } from '../src/core/policies/round-robin.ts';
 import { poolWarnings } from '../src/core/pool-warnings.ts';
@@ -70,6 +71,22 @@ describe('InstancePool', () => {
     expect(poolWarnings(pool.instances)).toEqual([
       'tensor_parallel_size differs, so these never share KVCache: 1 ([::1]:1); 2 (h:2)',
     ]);
+  });
+
+  it.each<[PdFacts, PdFacts, string | null]>([
+    [{ protocol: 'mooncake', bootstrap: null }, { protocol: 'auto' }, 'no bootstrap server'],
+    [{ protocol: 'nixl_push', side: null }, { protocol: 'auto' }, 'engine_id and kv_port'],
+    [{ protocol: 'nixl' }, { protocol: 'store' }, 'it speaks nixl, as no decode instance does'],
+    [{ protocol: 'nixl' }, { protocol: 'auto' }, null],
+  ])('warns of a prefill instance of %o before one of %o: %s', (prefill, decode, part) => {
+    const { pool, one } = poolWithOne();
+    const foreign = { ...identity, ours: false };
+    pool.identified(one, { ...foreign, pd: decode });
+    pool.identified(pool.add('prefill', { host: 'h', port: 2 }), { ...foreign, pd: prefill });
+    const start = 'prefill h:2 hands nothing over: ';
+    const expected = part === null ? [] : [expect.stringContaining(part)];
+    expect(poolWarnings(pool.instances)).toEqual(expected);
+    expect(poolWarnings(pool.instances).every((text) => text.startsWith(start))).toBe(true);
   });
 
   it('refuses a second one at the same address, and more than its limit', () => {

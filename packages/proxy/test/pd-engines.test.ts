@@ -2,7 +2,14 @@ import { eventually } from '@tsukimi/base/testing';
 import { describe, expect, it } from 'vitest';
 import { scriptedText } from '../src/testing.ts';
 import { type Cluster, readStream, startCluster } from './cluster.ts';
-import { mooncakeEngines, nixlEngines, type PdEngines, sglangEngines } from './pd-engines.ts';
+import {
+  mooncakeEngines,
+  nixlEngines,
+  nixlPushEngines,
+  type PdEngines,
+  p2pNcclEngines,
+  sglangEngines,
+} from './pd-engines.ts';
 
 const prompt = 'Once upon a time';
 const text = scriptedText(JSON.stringify(prompt), 5);
@@ -12,38 +19,66 @@ const env = { ADMIN_API_KEY: 'secret' };
 interface Way {
   readonly name: string;
   readonly engines: () => PdEngines;
-  /** What is to be said of an instance that comes in by `/instances/add`. */
-  readonly hint?: (port: number) => object;
+  /** What an operator says of an instance, by `/instances/add`; nothing is said without. */
+  readonly said?: (kind: 'prefill' | 'decode', port: number) => object;
 }
 
 const ways: Way[] = [
   { name: 'nixl', engines: nixlEngines },
-  { name: 'mooncake', engines: mooncakeEngines, hint: (port) => ({ bootstrap_port: port }) },
   { name: 'sglang', engines: sglangEngines },
+  { name: 'mooncake', engines: mooncakeEngines, said: (_, port) => ({ bootstrap_port: port }) },
+  {
+    name: 'mooncake_v0',
+    engines: nixlEngines,
+    said: () => ({ pd_protocol: 'mooncake_v0' }),
+  },
+  {
+    name: 'nixl_push',
+    engines: nixlPushEngines,
+    said: (kind) => ({
+      pd_protocol: 'nixl_push',
+      ...(kind === 'prefill' ? { engine_id: 'engine-p', kv_port: 5_600, tp_size: 2 } : {}),
+    }),
+  },
+  {
+    name: 'p2p_nccl',
+    engines: p2pNcclEngines,
+    said: (kind) => ({
+      pd_protocol: 'p2p_nccl',
+      kv_port: kind === 'prefill' ? 21_001 : 22_001,
+    }),
+  },
 ];
 
-async function startEngines({ engines, hint }: Way): Promise<[Cluster, PdEngines]> {
+async function startEngines({ engines, said }: Way): Promise<[Cluster, PdEngines]> {
   const made = engines();
   const cluster = await startCluster({ env, prefill: [made.prefill], decode: [made.decode] });
-  const [prefill] = cluster.prefill;
-  if (hint !== undefined && prefill !== undefined) {
-    for (const path of ['remove', 'add']) {
-      const response = await fetch(`${cluster.url}/instances/${path}`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json', 'x-api-key': 'secret' },
-        body: JSON.stringify({
-          type: 'prefill',
-          instance: prefill.address,
-          ...(path === 'add' ? hint(prefill.port) : {}),
-        }),
-      });
-      expect(response.status, await response.text()).toBe(200);
+  if (said === undefined) return [cluster, made];
+  for (const kind of ['prefill', 'decode'] as const) {
+    for (const { address, port } of cluster[kind]) {
+      for (const path of ['remove', 'add']) {
+        const response = await fetch(`${cluster.url}/instances/${path}`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', 'x-api-key': 'secret' },
+          body: JSON.stringify({ type: kind, instance: address, ...said(kind, port) }),
+        });
+        expect(response.status, await response.text()).toBe(200);
+      }
     }
   }
   return [cluster, made];
 }
 
-describe.each(ways)('engines with $name, of which nothing is said', (way) => {
+async function protocolsOf({ url }: Cluster): Promise<(string | null)[]> {
+  const status = (await (await fetch(`${url}/status`)).json()) as {
+    instances: { kind: string; pd_protocol: string | null }[];
+  };
+  return status.instances
+    .filter(({ kind }) => kind === 'prefill')
+    .map(({ pd_protocol: protocol }) => protocol);
+}
+
+describe.each(ways)('engines with $name', (way) => {
   it('answer as one instance would, each hand-over being used once', async () => {
     const [started, engines] = await startEngines(way);
     await using cluster = started;
@@ -60,6 +95,7 @@ describe.each(ways)('engines with $name, of which nothing is said', (way) => {
       const legs = cluster.sent(kind).filter(({ path }) => path !== '/abort_request');
       expect(legs.map(({ body }) => body['unknown'])).toEqual(Array(8).fill({ kept: true }));
     }
+    expect(await protocolsOf(cluster)).toEqual([way.name]);
     expect(engines.heldCount()).toBe(0);
   });
 

@@ -111,6 +111,61 @@ export function mooncakeEngines(): PdEngines {
   return { ...engines, prefill: { ...engines.prefill, tells: { '/query': query } } };
 }
 
+/** The prefill instance writes into blocks that the decode instance has registered there. */
+export function nixlPushEngines(): PdEngines {
+  return meeting(
+    ({ body }) => String((body['kv_transfer_params'] as Params)['transfer_id']),
+    (leg, { body, headers }) => {
+      const params = body['kv_transfer_params'] as Params;
+      const { transfer_id: id } = params;
+      if (leg === 'prefill') {
+        onlyOneToken(body);
+        const place = { remote_host: null, remote_port: null };
+        const nothing = { remote_engine_id: null, remote_block_ids: null, ...place };
+        const flags = { do_remote_decode: true, do_remote_prefill: false };
+        equal(params, { ...flags, ...nothing, transfer_id: id });
+        return;
+      }
+      equal(params, {
+        ...{ do_remote_decode: false, do_remote_prefill: true },
+        ...{ remote_engine_id: 'engine-p', remote_host: '127.0.0.1', remote_port: 5_600 },
+        ...{ tp_size: 2, pp_size: 1, remote_request_id: headers['x-request-id'] },
+        transfer_id: id,
+      });
+    },
+  );
+}
+
+/** Reads the request id alone, which says where the KV goes. */
+export function p2pNcclEngines(): PdEngines {
+  const sent = new Set<string>();
+  const idOf = ({ headers }: ScriptedRequest) => {
+    const id = String(headers['x-request-id']);
+    const form =
+      /^___prefill_addr_127\.0\.0\.1:21001___decode_addr_127\.0\.0\.1:22001_[0-9a-f]{32}$/;
+    if (!form.test(id)) throw new Error(`${id} names no sockets`);
+    return id;
+  };
+  return {
+    heldCount: () => sent.size,
+    prefill: {
+      ours: false,
+      async connector(request) {
+        onlyOneToken(request.body);
+        sent.add(idOf(request));
+        return {};
+      },
+    },
+    decode: {
+      ours: false,
+      async connector(request) {
+        if (!sent.delete(idOf(request))) throw new Error('its KV never came');
+        return {};
+      },
+    },
+  };
+}
+
 /** Both get the very same request, with a room in which they meet. */
 export function sglangEngines(): PdEngines {
   const bodies = new Map<string, string>();

@@ -1,3 +1,4 @@
+import { speakTheSame } from './pd-facts.ts';
 import type { PoolInstance } from './pool-instance.ts';
 
 /** What an operator should know: instances that can never share KVCache, or serve something else. */
@@ -21,5 +22,23 @@ export function poolWarnings(instances: readonly PoolInstance[]): string[] {
     const shown = [...groups].map(([value, addresses]) => `${value} (${addresses.join(', ')})`);
     warnings.push(`${what} differs, so these never share KVCache: ${shown.join('; ')}`);
   }
-  return warnings;
+  return [...warnings, ...handoverWarnings(instances)];
+}
+
+/** Prefill instances whose work is in vain, since every decode instance computes it again. */
+function handoverWarnings(instances: readonly PoolInstance[]): string[] {
+  const decode = instances.filter(({ kind, identity }) => kind === 'decode' && identity !== null);
+  return instances.flatMap((one) => {
+    const pd = one.identity?.pd ?? null;
+    if (one.kind !== 'prefill' || pd === null || pd.protocol === 'tsukimi') return [];
+    const vain = `prefill ${one.address} hands nothing over:`;
+    if (pd.protocol === 'mooncake' && pd.bootstrap === null) {
+      return [`${vain} no bootstrap server answers there; give its port (--bootstrap-port)`];
+    }
+    if (pd.protocol === 'nixl_push' && pd.side === null) {
+      return [`${vain} add it with its engine_id and kv_port, which nixl_push needs`];
+    }
+    if (decode.length === 0 || decode.some((other) => speakTheSame(one, other))) return [];
+    return [`${vain} it speaks ${pd.protocol}, as no decode instance does`];
+  });
 }
