@@ -38,6 +38,15 @@ export interface EntranceOptions {
   readonly passThrough: readonly string[];
 }
 
+/** As OpenTelemetry's conventions for `gen_ai` call what is asked for. */
+const operations: Readonly<Record<string, string>> = {
+  '/v1/completions': 'text_completion',
+  '/v1/chat/completions': 'chat',
+  '/v1/responses': 'chat',
+  '/v1/messages': 'chat',
+  '/v1/embeddings': 'embeddings',
+};
+
 type Handler = (request: ServerRequest, response: ServerResponse) => void;
 
 /** The proxy's HTTP side: routes, limits, and a request's way to its `Exchange`. */
@@ -205,11 +214,12 @@ export class Entrance implements Service {
   #span(request: ServerRequest, path: string, requestId: string): Span | null {
     const { tracer, exchange } = this.#options;
     if (tracer === null) return null;
+    const operation = operations[path];
     return tracer.request(`POST ${path}`, request.headers['traceparent'], {
       'http.request.method': 'POST',
       'http.route': path,
       'url.path': path,
-      'gen_ai.operation.name': path === '/v1/chat/completions' ? 'chat' : 'text_completion',
+      ...(operation === undefined ? {} : { 'gen_ai.operation.name': operation }),
       'gen_ai.request.model': exchange.pool.model,
       'tsukimi.request_id': requestId,
     });

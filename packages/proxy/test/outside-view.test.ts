@@ -187,6 +187,8 @@ describe('the usage of an answer', () => {
     const usage = { cachedTokenCount: 7, outputTokenCount: 12 };
     expect(usageIn(answer)).toEqual(usage);
     expect(usageIn(Buffer.from(answer))).toEqual(usage);
+    const message = 'data: {"usage":{"output_tokens":5,"cache_read_input_tokens":2}}';
+    expect(usageIn(message)).toEqual({ cachedTokenCount: 2, outputTokenCount: 5 });
     expect(usageIn('{"usage":{"completion_tokens":"many","cached_tokens":null}}')).toEqual({
       cachedTokenCount: null,
       outputTokenCount: null,

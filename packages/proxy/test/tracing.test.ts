@@ -106,6 +106,26 @@ describe('tracing', () => {
     }
   });
 
+  it('records what the client wants recorded, and of the others the part that is asked for', async () => {
+    const collector = await startCollector();
+    const tracer = await loadTracer({
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
+      OTEL_TRACES_SAMPLER_ARG: '0',
+    });
+    {
+      await using cluster = await startCluster({ tracer });
+      for (const flags of ['01', '00']) {
+        const headers = { traceparent: `00-${traceId}-${parentId}-${flags}` };
+        await (await cluster.post(asked, { headers })).text();
+        expect(cluster.sent('decode').at(-1)?.headers['traceparent']).toMatch(
+          new RegExp(`^00-${traceId}-(?!${parentId})[0-9a-f]{16}-${flags}$`),
+        );
+      }
+      await (await cluster.post(asked)).text();
+    }
+    expect(collector.spans.filter(({ name }) => name.startsWith('POST'))).toHaveLength(1);
+  });
+
   it('costs no request when the collector refuses or is gone', async () => {
     const collector = await startCollector(400);
     for (const endpoint of [collector.endpoint, 'http://127.0.0.1:9']) {
@@ -130,6 +150,9 @@ describe('tracing', () => {
     expect(await loadTracer({ ...given, OTEL_SDK_DISABLED: 'true' })).toBeNull();
     await expect(loadTracer({ OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' })).rejects.toThrow(
       'is no http:// or https:// URL',
+    );
+    await expect(loadTracer({ ...given, OTEL_TRACES_SAMPLER_ARG: 'half' })).rejects.toThrow(
+      'is not from 0 to 1',
     );
   });
 });

@@ -10,13 +10,20 @@ import {
 } from '@opentelemetry/api';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
-import { BatchSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
+import {
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace';
 import { Ending, Fault, type Service } from '@tsukimi/base';
 import type { Span, SpanAttributes, Tracer } from './tracer.ts';
 
 export interface OtlpTracerOptions {
   /** Of an OTLP/HTTP collector, `http://host:4318`; `/v1/traces` is added where it is missing. */
   readonly endpoint: string;
+  /** Of the requests whose client does not say whether to record them, which part is; in [0, 1]. */
+  readonly sampledRatio: number;
 }
 
 /** Spans that wait to be sent; beyond that new ones are dropped. */
@@ -44,6 +51,9 @@ export class OtlpTracer implements Tracer, Service {
       resource: resourceFromAttributes({ 'service.name': 'tsukimi-proxy' }).merge(
         detectResources({ detectors: [envDetector] }),
       ),
+      sampler: new ParentBasedSampler({
+        root: new TraceIdRatioBasedSampler(options.sampledRatio),
+      }),
       spanProcessors: [new BatchSpanProcessor({ exporter, maxQueueSize: queueLengthMax })],
     });
     this.#tracer = this.#provider.getTracer('tsukimi-proxy');
