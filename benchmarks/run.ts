@@ -9,7 +9,8 @@ if (unknown.length > 0) {
   process.exit(1);
 }
 for (const name of asked.length > 0 ? asked : names) {
-  const path = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
+  const file = name === 'proxy' ? 'proxy/run' : name;
+  const path = fileURLToPath(new URL(`./${file}.ts`, import.meta.url));
   const benchmark = (await import(path)) as { run(): Promise<object | object[]> };
   for (const result of [await benchmark.run()].flat())
     process.stdout.write(`${JSON.stringify(result)}\n`);

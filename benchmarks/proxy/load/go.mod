@@ -1,0 +1,3 @@
+module tsukimi/benchmarks/proxy/load
+
+go 1.21
