@@ -71,7 +71,7 @@ export const proxyOptions = {
   },
   prefill: {
     schema: endpoints('--prefill'),
-    doc: 'Prefill instances: host:port, http(s)://host:port or host@8100-8107; may be empty, as more can be added while it runs.',
+    doc: 'Prefill instances: host:port, http(s)://host:port, host@8100-8107, or with their protocol mooncake:8998+host:port; may be empty, as more can be added while it runs.',
     kind: 'list',
     aliases: ['p'],
   },
