@@ -4,7 +4,7 @@ import type { InstancePool } from './core/instance-pool.ts';
 import { loadOf } from './core/policies/policy.ts';
 import type { InstanceKind, PoolInstance } from './core/pool-instance.ts';
 import type { InstanceWatch } from './membership/instance-watch.ts';
-import type { KnownMember, Membership } from './membership/membership.ts';
+import type { KnownMembers, Membership } from './membership/membership.ts';
 import type { Peers } from './peers.ts';
 
 export interface SharingOptions {
@@ -65,7 +65,7 @@ export class Sharing implements Service {
     const { peers, membership, clock } = this.#options;
     const [known] = await peers.ask('membership');
     // One that starts anew has missed who came and left.
-    if (known != null) membership.adopt(known as readonly KnownMember[]);
+    if (known != null) membership.adopt(known as KnownMembers);
     if (peers.workerCount > 1) this.#telling = every(clock, periodMs, () => this.#tell());
   }
 

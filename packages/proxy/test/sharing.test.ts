@@ -97,4 +97,35 @@ describe('workers of one proxy', () => {
     await eventually(() => shares.some((told) => told.includes('"constructor",')), 'the telling');
     expect(await statuses(second, 1)).toEqual([429]);
   });
+
+  it('begin with the members that another one has, and without those that were taken out', async () => {
+    const [mine, gone, added] = await Promise.all(
+      [0, 1, 2].map(() => new ScriptedInstance({ engineId: 'e' }).start()),
+    );
+    onTestFinished(async () => {
+      await Promise.all([mine, gone, added].map((one) => one?.kill()));
+    });
+    const [one, other] = twoPeers([]);
+    const argv = ['--decode', String(mine?.address), '--decode', String(gone?.address)];
+    const options = { prefill: [], decode: [], argv, env: { ADMIN_API_KEY: 'secret' } };
+    await using first = await startCluster({ ...options, peers: one });
+    const call = async (url: string, path: string, body: object) => {
+      const headers = { 'content-type': 'application/json', 'x-api-key': 'secret' };
+      const init = { method: 'POST', headers, body: JSON.stringify(body) };
+      return (await fetch(`${url}/instances/${path}`, init)).status;
+    };
+    const decode = (instance: ScriptedInstance | undefined) => {
+      return { type: 'decode', instance: instance?.address };
+    };
+    expect(await call(first.url, 'remove', decode(gone))).toBe(200);
+    expect(await call(first.url, 'add', decode(added))).toBe(200);
+    await using second = await startCluster({ ...options, peers: other });
+    const addresses = second.proxy.pool.instances.map(({ address }) => address);
+    expect(addresses).toEqual([mine?.address, added?.address]);
+    // An operator took it out: that it registers itself does not bring it back.
+    const register = { ...decode(gone), ttl_seconds: 10 };
+    expect(await call(second.url, 'add', register)).toBe(409);
+    expect(await call(second.url, 'drain', decode(added))).toBe(200);
+    await eventually(() => first.proxy.pool.instances.length === 1, 'the same at the first one');
+  });
 });

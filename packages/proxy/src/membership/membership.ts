@@ -29,8 +29,14 @@ export interface MembershipOptions {
   readonly deadlines: Deadlines;
 }
 
-/** Who is in the pool, as one worker of a proxy tells another. */
-export interface KnownMember {
+/** Who is in the pool and who may not come back, as one worker of a proxy tells another. */
+export interface KnownMembers {
+  readonly members: readonly KnownMember[];
+  /** Addresses, and the engines that an operator took out there. */
+  readonly dismissed: readonly (readonly [address: string, engineId: string | null])[];
+}
+
+interface KnownMember {
   readonly kind: InstanceKind;
   readonly endpoint: Endpoint;
   readonly source: Source;
@@ -185,27 +191,29 @@ export class Membership implements Service {
     throw new Fault('MISCONFIGURED', `it ${mismatchReason(identity.modelIds, pool.model)}`);
   }
 
-  known(): KnownMember[] {
-    return this.#options.pool.instances.map((one) => ({
+  known(): KnownMembers {
+    const members = this.#options.pool.instances.map((one) => ({
       kind: one.kind,
       endpoint: one.endpoint,
       source: this.sourceOf(one),
       draining: one.draining,
     }));
+    return { members, dismissed: [...this.#dismissed] };
   }
 
   /** Makes the pool what another worker knows it to be. */
-  adopt(known: readonly KnownMember[]): void {
+  adopt({ members, dismissed }: KnownMembers): void {
     const { pool, deadlines } = this.#options;
     const isKnown = ({ kind, address }: PoolInstance) =>
-      known.some((one) => one.kind === kind && formatAddress(one.endpoint) === address);
+      members.some((one) => one.kind === kind && formatAddress(one.endpoint) === address);
     for (const instance of pool.instances) if (!isKnown(instance)) pool.remove(instance);
-    for (const { kind, endpoint, source, draining } of known) {
+    for (const { kind, endpoint, source, draining } of members) {
       const instance =
         pool.find(kind, formatAddress(endpoint)) ?? this.join(kind, endpoint, source);
       this.#renew(instance, adoptedTtlMs);
       if (draining) this.#drain(instance, deadlines.drainMs);
     }
+    for (const [address, engineId] of dismissed) this.#dismissed.set(address, engineId);
   }
 
   /** What is known of one that has left is of no use any more. */
