@@ -11,7 +11,8 @@ export interface AttemptWatchListener {
 /**
  * The deadlines of one try, stage by stage, on a single timer that looks now and then: a new stage and
  * bytes of a stream mostly only note the time. While nothing has come, an instance that also fails
- * its probes is given up early, since a hung process would else hold a request for minutes.
+ * its probes is given up early, since a hung process would else hold a request for minutes; so is one that
+ * fails others though its probes are well, once its first byte would be late in a stream.
  */
 export class AttemptWatch {
   readonly #clock: Clock;
@@ -69,6 +70,10 @@ export class AttemptWatch {
     this.#scheduled = this.#clock.schedule(waitMs, () => this.#look());
   }
 
+  #fails(): boolean {
+    return this.#instance?.breakers[this.#instance.kind].closed === false;
+  }
+
   #look(): void {
     this.#scheduled = null;
     const nowMs = this.#clock.monotonicMs();
@@ -85,11 +90,15 @@ export class AttemptWatch {
       else this.#lookAfter(leftMs);
       return;
     }
-    const leftMs = this.#sinceMs + this.#limitMs - nowMs;
+    const { firstByteMs } = this.#deadlines;
+    const waitedMs = nowMs - this.#sinceMs;
+    const leftMs = this.#limitMs - waitedMs;
     const state = this.#instance?.state;
     if (leftMs <= 0) this.#listener.onExpired(`did not answer within ${this.#limitMs} ms`);
     else if (state?.name === 'down') {
       this.#listener.onExpired(`does not answer and is down: ${state.reason}`);
+    } else if (this.#fails() && waitedMs >= firstByteMs) {
+      this.#listener.onExpired(`sent nothing for ${firstByteMs} ms, and fails other requests`);
     } else this.#lookAfter(leftMs);
   }
 }

@@ -31,6 +31,8 @@ export interface ScriptedInstanceOptions {
   readonly cachedTokenCount?: number;
   readonly kvRole?: string;
   readonly engineId?: string;
+  /** Where it listens; 0, the default, takes a free one. */
+  readonly port?: number;
   /** Off for measuring: requests are not kept. */
   readonly keepsRequests?: boolean;
   readonly fate?: (request: ScriptedRequest) => Fate;
@@ -94,6 +96,7 @@ export class ScriptedInstance {
     this.#options = options;
     this.model = options.model ?? 'tsukimi-demo';
     this.engineId = options.engineId ?? null;
+    this.#port = options.port ?? 0;
     this.fate = options.fate ?? (() => serve);
   }
 

@@ -33,6 +33,8 @@ export type AttemptOutcome =
 
 /** Read-only for everybody but the pool. */
 export interface PoolInstance extends Candidate {
+  /** Of each leg: open while its answers fail. */
+  readonly breakers: Readonly<Record<InstanceKind, Pick<Breaker, 'closed'>>>;
   /** Which legs it gets; changes when its role does. */
   readonly kind: InstanceKind;
   /** `host:port`, as it is shown. */
