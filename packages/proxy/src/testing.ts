@@ -33,6 +33,8 @@ export interface ScriptedInstanceOptions {
   readonly engineId?: string;
   /** Where it listens; 0, the default, takes a free one. */
   readonly port?: number;
+  /** Between two events of a stream, and before an answer that is not streamed. */
+  readonly gapMs?: number;
   /** Off for measuring: requests are not kept. */
   readonly keepsRequests?: boolean;
   readonly fate?: (request: ScriptedRequest) => Fate;
@@ -223,7 +225,15 @@ export class ScriptedInstance {
       response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
       response.end(events);
     } else if (body['stream'] === true) await this.#stream(path, body, response, fate);
-    else this.#whole(path, body, response, extra);
+    else {
+      await this.#pause();
+      this.#whole(path, body, response, extra);
+    }
+  }
+
+  async #pause(): Promise<void> {
+    const { gapMs = 0 } = this.#options;
+    if (gapMs > 0) await new Promise((resolve) => setTimeout(resolve, gapMs));
   }
 
   #whole(
@@ -262,6 +272,7 @@ export class ScriptedInstance {
       if (response.destroyed) return;
       if (!response.write(frame)) await drained(response);
       await this.hold;
+      await this.#pause();
     }
     if (breaks === null) {
       response.end();
