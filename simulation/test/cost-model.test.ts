@@ -25,7 +25,11 @@ describe('leastSquares', () => {
   });
 });
 
-describe.each(['llama-3.3-70b-fp8-2xh100'])('CostModel of %s', (name) => {
+describe.each([
+  ['llama-3.3-70b-fp8-2xh100', 0.25],
+  // Measured on a machine that did other things too.
+  ['tsukimi-demo-one-thread', 0.35],
+] as const)('CostModel of %s', (name, tokenTolerance) => {
   const profile = readProfile(name);
   const cost = new CostModel(profile);
 
@@ -37,12 +41,12 @@ describe.each(['llama-3.3-70b-fp8-2xh100'])('CostModel of %s', (name) => {
     }
   });
 
-  it('gives the measured times between tokens within a quarter', () => {
+  it('gives the measured times between tokens within a quarter or so', () => {
     const steps = decodeSteps(profile, (to) => cost.spanMs({ from: 0, to }));
     for (const { batch, residentTokens, ms } of steps) {
       const ratio = cost.decodeStepMs(batch, residentTokens) / ms;
-      expect(ratio, `${batch} sequences, ${residentTokens} tokens`).toBeGreaterThan(0.75);
-      expect(ratio, `${batch} sequences, ${residentTokens} tokens`).toBeLessThan(1.25);
+      expect(ratio, `${batch} sequences, ${residentTokens} tokens`).toBeGreaterThan(1 - tokenTolerance);
+      expect(ratio, `${batch} sequences, ${residentTokens} tokens`).toBeLessThan(1 + tokenTolerance);
     }
   });
 
