@@ -121,15 +121,15 @@ export class Journey implements Waiter {
   /** What the proxy can know. The traces tell of no sessions: those with the same second block are one. */
   #factsNow(): RequestFacts {
     const { blocks, inputTokens } = this.#request;
-    const { sharedStore, blockTokens } = this.#parts;
-    const storedTokens = (sharedStore?.leadingCount(blocks) ?? 0) * blockTokens;
+    const { blockTokens } = this.#parts;
     this.#facts ??= {
       promptTokenCount: inputTokens,
       outputTokenCount: expectedOutputTokens,
       sessionKey: String(blocks[1] ?? blocks[0]),
       blockHashes: blocks,
       blockTokenCount: blockTokens,
-      storedTokenCount: Math.min(storedTokens, inputTokens),
+      // The proxy asks no store before it chooses.
+      storedTokenCount: 0,
     };
     return this.#facts;
   }

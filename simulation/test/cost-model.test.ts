@@ -45,8 +45,12 @@ describe.each([
     const steps = decodeSteps(profile, (to) => cost.spanMs({ from: 0, to }));
     for (const { batch, residentTokens, ms } of steps) {
       const ratio = cost.decodeStepMs(batch, residentTokens) / ms;
-      expect(ratio, `${batch} sequences, ${residentTokens} tokens`).toBeGreaterThan(1 - tokenTolerance);
-      expect(ratio, `${batch} sequences, ${residentTokens} tokens`).toBeLessThan(1 + tokenTolerance);
+      expect(ratio, `${batch} sequences, ${residentTokens} tokens`).toBeGreaterThan(
+        1 - tokenTolerance,
+      );
+      expect(ratio, `${batch} sequences, ${residentTokens} tokens`).toBeLessThan(
+        1 + tokenTolerance,
+      );
     }
   });
 

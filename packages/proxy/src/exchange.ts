@@ -120,7 +120,7 @@ export class Exchange implements AttemptListener {
     this.#firstByteMs =
       deadlines.firstByteMs + deadlines.firstBytePerTokenMs * traits.promptTokenCount;
     this.#plan = new RequestPlan(context.pool, context.retryBudget, {
-      request: requestFacts(request.members, traits),
+      request: requestFacts(request.members, traits, incoming.headers, context.pool),
       retryUntilMs: clock.monotonicMs() + this.#firstByteMs,
       resumeWithinMs: deadlines.gapMs,
       nobodyUpWaitMs: deadlines.nobodyUpMs,

@@ -8,6 +8,9 @@ const boundToOutput = new Set([
   ...['guided_json', 'guided_regex', 'guided_choice', 'guided_grammar', 'prompt_embeds'],
 ]);
 
+/** Of text in a JSON body, as an estimate. */
+export const bytesPerToken = 4;
+
 /** What the proxy needs to know of a request before it is sent anywhere. */
 export interface RequestTraits {
   readonly streams: boolean;
@@ -39,7 +42,7 @@ export function traitsOf(members: JsonMembers, path: string): RequestTraits {
     resumable,
     resumableByIds: streams && resumable && isFreeOfOutput(members),
     wantsTokenIds: members.scalar('return_token_ids') === true,
-    promptTokenCount: Math.ceil(members.byteCount / 4),
+    promptTokenCount: Math.ceil(members.byteCount / bytesPerToken),
   };
 }
 

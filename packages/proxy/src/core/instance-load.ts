@@ -7,11 +7,13 @@ import { SpeedEstimate } from './speed-estimate.ts';
 const priors = {
   prefill: { tokensPerMs: 4, worthTokens: 512 },
   decode: { msPerToken: 20, worthTokens: 16 },
+  transfer: { tokensPerMs: 50, worthTokens: 4_096 },
 } as const;
 
 /** What an instance has to do, and how fast it has done it of late. */
 export class InstanceLoad implements Candidate {
   readonly order: number;
+  readonly addressHash: number;
   activeRequestCount = 0;
   queuedTokenCount = 0;
   residentTokenCount = 0;
@@ -25,13 +27,18 @@ export class InstanceLoad implements Candidate {
     priors.decode.worthTokens * priors.decode.msPerToken,
     priors.decode.worthTokens,
   );
+  readonly #transfer = new SpeedEstimate(
+    priors.transfer.worthTokens / priors.transfer.tokensPerMs,
+    priors.transfer.worthTokens,
+  );
   /** Attempts whose prompt is still to be computed there. */
   #queuedCount = 0;
   /** Since when it computes prompts without a pause, or since the last one that was done. */
   #busySinceMs = 0;
 
-  constructor(order: number) {
+  constructor(order: number, addressHash: number) {
     this.order = order;
+    this.addressHash = addressHash;
   }
 
   get prefillTokensPerSecond(): number {
@@ -42,10 +49,15 @@ export class InstanceLoad implements Candidate {
     return this.#decode.msPerToken;
   }
 
+  get transferTokensPerSecond(): number {
+    return 1_000 / this.#transfer.msPerToken;
+  }
+
   /** What was measured of another engine at this address says nothing about this one. */
   forgetSpeeds(): void {
     this.#prefill.forget();
     this.#decode.forget();
+    this.#transfer.forget();
   }
 
   began(queuedTokenCount: number, residentTokenCount: number, nowMs: number): void {
@@ -71,6 +83,10 @@ export class InstanceLoad implements Candidate {
     this.#busySinceMs = nowMs;
   }
 
+  loaded(elapsedMs: number, tokenCount: number, nowMs: number): void {
+    this.#transfer.observe(elapsedMs, tokenCount, nowMs);
+  }
+
   decoded(elapsedMs: number, tokenCount: number, nowMs: number): void {
     this.#decode.observe(elapsedMs, tokenCount, nowMs);
   }
@@ -88,14 +104,13 @@ export class InstanceLoad implements Candidate {
       'without a request there are no tokens in progress',
     );
     assert(this.queuedTokenCount >= 0 && this.residentTokenCount >= 0, 'no load is negative');
-    assert(
-      this.prefillTokensPerSecond > 0 && Number.isFinite(this.prefillTokensPerSecond),
-      'a speed is a number above 0',
-    );
-    assert(
-      this.decodeMsPerToken > 0 && Number.isFinite(this.decodeMsPerToken),
-      'a speed is a number above 0',
-    );
+    for (const speed of [
+      this.prefillTokensPerSecond,
+      this.decodeMsPerToken,
+      this.transferTokensPerSecond,
+    ]) {
+      assert(speed > 0 && Number.isFinite(speed), 'a speed is a number above 0');
+    }
   }
 }
 
@@ -120,6 +135,9 @@ export class Assignment<I> {
   readonly #load: InstanceLoad;
   readonly #queuedTokenCount: number;
   readonly #residentTokenCount: number;
+  /** What a decode leg has to load. */
+  readonly #loadedTokenCount: number;
+  readonly #sentMs: number;
   #promptDoneMs: number | null = null;
   #ended = false;
 
@@ -148,6 +166,8 @@ export class Assignment<I> {
         ? 0
         : ((this.aheadTokenCount + this.#queuedTokenCount) / instance.prefillTokensPerSecond) *
           1_000;
+    this.#loadedTokenCount = work === 'decode' ? request.promptTokenCount - this.hitTokenCount : 0;
+    this.#sentMs = nowMs;
     instance.began(this.#queuedTokenCount, this.#residentTokenCount, nowMs);
   }
 
@@ -156,6 +176,7 @@ export class Assignment<I> {
     if (this.#promptDoneMs !== null || this.#ended) return;
     this.#promptDoneMs = nowMs;
     this.#load.promptDone(this.#queuedTokenCount, this.#queuedTokenCount, nowMs);
+    this.#load.loaded(nowMs - this.#sentMs, this.#loadedTokenCount, nowMs);
   }
 
   /** However it ended. `outputTokenCount` is what came of a stream; 0 when not known. Harmless when repeated. */

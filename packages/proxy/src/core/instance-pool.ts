@@ -16,6 +16,7 @@ import {
   Member,
   type PoolInstance,
 } from './pool-instance.ts';
+import { PrefixIndex } from './prefix-index.ts';
 
 /** What happens to instances, for whoever keeps something of them. */
 export type PoolEvent =
@@ -56,12 +57,14 @@ export class InstancePool {
     prefill: Number.POSITIVE_INFINITY,
     decode: Number.POSITIVE_INFINITY,
   };
+  readonly #prefixes = new PrefixIndex();
+  readonly #hitTokenCounts: number[] = [];
   /** Filled anew for every choice, so that none makes garbage. */
   readonly #snapshot: { -readonly [K in keyof Snapshot<Member>]: Snapshot<Member>[K] } = {
     work: 'whole',
     request: noFacts,
     candidates: [],
-    hitTokenCounts: [],
+    hitTokenCounts: this.#hitTokenCounts,
     chance: 0,
   };
   #joinedCount = 0;
@@ -74,6 +77,12 @@ export class InstancePool {
 
   get instances(): readonly PoolInstance[] {
     return this.#members;
+  }
+
+  /** Whether the policy of a leg wants to know it. */
+  reads(what: Policy['reads'][number]): boolean {
+    const { prefill, decode } = this.#options.policies;
+    return prefill.reads.includes(what) || decode.reads.includes(what);
   }
 
   get model(): string {
@@ -131,6 +140,7 @@ export class InstancePool {
     this.#members = this.#members.filter((one) => one !== member);
     if (member.activeRequestCount > 0) this.#departed.add(member);
     member.state = { name: 'down', reason: 'was removed' };
+    this.#prefixes.forget(member.order);
     this.#refresh(member.kind);
     this.#options.onEvent?.({ kind: 'left', instance: member });
   }
@@ -167,6 +177,7 @@ export class InstancePool {
     snapshot.request = request;
     snapshot.candidates = candidates as readonly Member[];
     if (policy.reads.includes('chance')) snapshot.chance = random.uint32() / 2 ** 32;
+    if (policy.reads.includes('prefix')) this.#fillHits(snapshot);
     const choice = policy.choose(snapshot);
     const member = choice.instance;
     this.#turn += 1;
@@ -178,6 +189,7 @@ export class InstancePool {
       breaker.began();
       this.#refresh(leg);
     }
+    this.#prefixes.dispatched(member.order, request.blockHashes);
     return new Assignment(member, work, request, choice, candidates.length, nowMs);
   }
 
@@ -233,6 +245,7 @@ export class InstancePool {
     if (reason !== null) {
       for (const breaker of Object.values(member.breakers)) breaker.reset();
       member.forgetSpeeds();
+      this.#prefixes.forget(member.order);
       this.#options.onEvent?.({ kind: 'replaced', instance: member, reason });
     }
     this.#change(
@@ -303,6 +316,16 @@ export class InstancePool {
       assert(usable === this.#up[kind].length > 0, `a ${kind} instance is chosen if any can be`);
     }
     assert(activeCount === this.#assignmentCount, 'every attempt is counted at one instance');
+    this.#prefixes.checkInvariants();
+  }
+
+  #fillHits({ candidates, request }: Snapshot<Member>): void {
+    this.#hitTokenCounts.length = 0;
+    for (const { order } of candidates) {
+      const blockCount = this.#prefixes.heldBlockCount(order, request.blockHashes);
+      const tokenCount = blockCount * request.blockTokenCount;
+      this.#hitTokenCounts.push(Math.min(tokenCount, request.promptTokenCount));
+    }
   }
 
   #tellBreaker(member: Member, leg: InstanceKind, outcome: AttemptOutcome, nowMs: number): void {

@@ -1,4 +1,5 @@
 import { type Address, formatAddress } from '@tsukimi/base';
+import { textHash } from './block-hashes.ts';
 import { Breaker } from './breaker.ts';
 import type { Identity } from './identity.ts';
 import { InstanceLoad } from './instance-load.ts';
@@ -72,10 +73,11 @@ export class Member extends InstanceLoad implements PoolInstance {
   wasGone = false;
 
   constructor(kind: InstanceKind, endpoint: Endpoint, order: number) {
-    super(order);
+    const address = formatAddress(endpoint);
+    super(order, textHash(address));
     this.kind = kind;
     this.endpoint = endpoint;
-    this.address = formatAddress(endpoint);
+    this.address = address;
     this.origin = originOf(endpoint);
   }
 }

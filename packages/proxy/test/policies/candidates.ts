@@ -17,6 +17,8 @@ export function candidate(order: number, given: Partial<Candidate> = {}): Candid
     lastTurn: 0,
     prefillTokensPerSecond: 1_000,
     decodeMsPerToken: 20,
+    transferTokensPerSecond: 50_000,
+    addressHash: order,
     ...given,
   };
 }
@@ -44,6 +46,8 @@ const anyCandidate = fc.record({
   lastTurn: fc.nat(100),
   prefillTokensPerSecond: fc.double({ min: 0.1, max: 1e5, noNaN: true }),
   decodeMsPerToken: fc.double({ min: 0.1, max: 1e4, noNaN: true }),
+  transferTokensPerSecond: fc.double({ min: 1, max: 1e7, noNaN: true }),
+  addressHash: fc.nat(),
 });
 
 /** Any situation with one to 64 instances. */

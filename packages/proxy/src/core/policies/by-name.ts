@@ -1,8 +1,11 @@
+import { kvAware } from './kv-aware.ts';
 import { leastLoad } from './least-load.ts';
 import type { Policy } from './policy.ts';
 import { powerOfTwo } from './power-of-two.ts';
+import { prefixCache } from './prefix-cache.ts';
 import { random } from './random.ts';
 import { roundRobin } from './round-robin.ts';
+import { session } from './session.ts';
 
 /** As `--scheduling` names them. */
 export const policies = {
@@ -10,6 +13,9 @@ export const policies = {
   random,
   least_load: leastLoad,
   power_of_two: powerOfTwo,
+  prefix_cache: prefixCache,
+  session,
+  kv_aware: kvAware,
 } as const satisfies Readonly<Record<string, Policy>>;
 
 export type PolicyName = keyof typeof policies;

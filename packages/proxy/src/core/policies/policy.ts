@@ -14,6 +14,10 @@ export interface Candidate {
   /** As measured of late; a prior where nothing was. Always finite and above 0. */
   readonly prefillTokensPerSecond: number;
   readonly decodeMsPerToken: number;
+  /** How fast it loads what another instance or the store has. */
+  readonly transferTokensPerSecond: number;
+  /** Unsigned 32-bit; the same for an address in every proxy. */
+  readonly addressHash: number;
 }
 
 /** What a policy may know of the request. */
@@ -29,7 +33,7 @@ export interface RequestFacts {
    */
   readonly blockHashes: readonly number[];
   readonly blockTokenCount: number;
-  /** Leading prompt tokens that the shared store has; 0 unless the policy reads `store`. */
+  /** Leading prompt tokens that the shared store is known to have; 0 where nobody knows. */
   readonly storedTokenCount: number;
 }
 
@@ -69,7 +73,7 @@ export interface Choice<C extends Candidate = Candidate> {
 }
 
 /** Parts of a snapshot that cost something to find out. */
-type Costly = 'chance' | 'prefix' | 'session' | 'store';
+type Costly = 'chance' | 'prefix' | 'session';
 
 /** Chooses where a leg goes. */
 export interface Policy {

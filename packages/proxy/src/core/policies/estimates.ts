@@ -1,0 +1,60 @@
+import type { Candidate, RequestFacts } from './policy.ts';
+
+/**
+ * Milliseconds from sending a prompt to an instance until it is computed there: what waits before it,
+ * and then the shorter of two ways, to compute all but what the instance holds itself, or to load what
+ * the store has beyond that and to compute the rest. (Mooncake's paper, FAST '25, algorithm 1, where
+ * the store takes the place of the instance with the longest prefix.)
+ */
+export function prefillMs(
+  candidate: Candidate,
+  request: RequestFacts,
+  hitTokenCount: number,
+): number {
+  const msPerToken = 1_000 / candidate.prefillTokensPerSecond;
+  const { promptTokenCount, storedTokenCount } = request;
+  // One token is always computed: its logits are needed.
+  const computed = Math.max(1, promptTokenCount - hitTokenCount) * msPerToken;
+  const waiting = candidate.queuedTokenCount * msPerToken;
+  if (storedTokenCount <= hitTokenCount) return waiting + computed;
+  const loaded =
+    (storedTokenCount - hitTokenCount) * transferMsPerToken(candidate) +
+    Math.max(1, promptTokenCount - storedTokenCount) * msPerToken;
+  return waiting + Math.min(computed, loaded);
+}
+
+/** Milliseconds until a decode instance has loaded a prompt that another one has computed. */
+export function handoverMs(
+  candidate: Candidate,
+  request: RequestFacts,
+  hitTokenCount: number,
+): number {
+  const missing = Math.max(0, request.promptTokenCount - hitTokenCount);
+  return missing * transferMsPerToken(candidate);
+}
+
+/**
+ * Milliseconds between two tokens of an answer with this request added: what was measured there,
+ * stretched as its load would be above the mean of all candidates.
+ */
+export function tokenMs(
+  candidate: Candidate,
+  request: RequestFacts,
+  meanResidentTokenCount: number,
+): number {
+  const added = Math.max(1, request.promptTokenCount + request.outputTokenCount);
+  return (
+    (candidate.decodeMsPerToken * (candidate.residentTokenCount + added)) /
+    (meanResidentTokenCount + added)
+  );
+}
+
+export function meanResidentTokenCount(candidates: readonly Candidate[]): number {
+  let sum = 0;
+  for (const { residentTokenCount } of candidates) sum += residentTokenCount;
+  return sum / Math.max(1, candidates.length);
+}
+
+function transferMsPerToken({ transferTokensPerSecond }: Candidate): number {
+  return 1_000 / transferTokensPerSecond;
+}
