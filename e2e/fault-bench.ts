@@ -39,6 +39,7 @@ export class FaultBench implements AsyncDisposable {
   readonly prefill: Scripted[] = [];
   readonly decode: Scripted[] = [];
   url = '';
+  proxyPid = 0;
   #askedCount = 0;
 
   static async start(options: FaultBenchOptions): Promise<FaultBench> {
@@ -146,6 +147,7 @@ export class FaultBench implements AsyncDisposable {
       ...['--prefill', list('prefill'), '--decode', list('decode'), ...argv],
     ]);
     this.url = `http://127.0.0.1:${first}`;
+    this.proxyPid = proxy.child.pid ?? 0;
     await untilReady(`${this.url}/ready`, proxy);
     await eventually(async () => {
       const status = (await (await fetch(`${this.url}/status`)).json()) as {
