@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import { type ConnectionOptions, connect as connectTls } from 'node:tls';
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { type Clock, Fault, onreadOf, type Scheduled } from '@tsukimi/base';
 import { ChunkedBody } from './core/chunked-body.ts';
 import { HeadReader } from './core/head-reader.ts';
@@ -196,7 +196,10 @@ export class ClientConnection {
     }
     const { message, code } = (this.#error ?? {}) as NodeJS.ErrnoException;
     const reason = this.#connecting === null ? 'reset' : 'connect';
-    this.#fail(reason, message || code || 'closed the connection');
+    const why = message || code || 'closed the connection';
+    const { authorizationError } = this.#socket as Partial<TLSSocket>;
+    const untrusted = reason === 'connect' && authorizationError != null;
+    this.#fail(reason, untrusted ? `its certificate is not trusted: ${why}` : why);
   }
 
   #fail(reason: CallFailure, message: string): void {

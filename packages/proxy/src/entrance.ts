@@ -1,3 +1,4 @@
+import type { SecureContextOptions } from 'node:tls';
 import { type Clock, Fault, type Scheduled, type Service } from '@tsukimi/base';
 import { HttpServer, type ServerRequest, type ServerResponse } from '@tsukimi/http';
 import { openAiErrorOf } from '@tsukimi/openai-api';
@@ -20,6 +21,8 @@ import type { Span, Tracer } from './telemetry/tracer.ts';
 export interface EntranceOptions {
   readonly host: string;
   readonly port: number;
+  /** HTTPS; whoever assembles it gives it a certificate before it starts. */
+  readonly isSecure: boolean;
   readonly clock: Clock;
   readonly pool: InstancePool;
   readonly admission: Admission;
@@ -81,6 +84,7 @@ export class Entrance implements Service {
       clock: options.clock,
       listener: (request, response) => this.#route(request, response),
       refusalBody: (fault) => JSON.stringify(openAiErrorOf(fault).body),
+      ...(options.isSecure ? { secureContext: {} } : {}),
     });
   }
 
@@ -92,6 +96,11 @@ export class Entrance implements Service {
   /** Bytes of bodies that are kept for requests in progress. */
   get heldByteCount(): number {
     return this.#heldByteCount;
+  }
+
+  /** For connections from now on. Throws when certificate and key do not fit, and keeps those before. */
+  setCertificate(context: SecureContextOptions): void {
+    this.#http.setSecureContext(context);
   }
 
   start(): Promise<void> {

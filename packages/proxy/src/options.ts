@@ -126,6 +126,18 @@ export const proxyOptions = {
     schema: z.string().min(1).optional(),
     doc: 'YAML or JSON file of clients: names, SHA-256 of their keys, limits. Read again when it changes.',
   },
+  sslKeyfile: {
+    schema: z.string().min(1).optional(),
+    doc: 'PEM file of the private key, to serve HTTPS, 1.2 or later of TLS. Read again when it changes.',
+  },
+  sslCertfile: {
+    schema: z.string().min(1).optional(),
+    doc: 'PEM file of the certificate to that key, followed by those between it and its authority.',
+  },
+  sslCaCerts: {
+    schema: z.string().min(1).optional(),
+    doc: "PEM file of the authorities trusted for https:// instances, in place of Node's. Read at the start.",
+  },
   allowedOrigins: {
     schema: origins,
     doc: 'Origins of browser pages that may use the API (CORS), or * for all.',

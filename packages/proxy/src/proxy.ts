@@ -26,6 +26,7 @@ import { Sharing } from './sharing.ts';
 import { AccessLog } from './telemetry/access-log.ts';
 import { DecisionLog } from './telemetry/decision-log.ts';
 import type { Tracer } from './telemetry/tracer.ts';
+import { followCertificate, upstreamTls } from './tls.ts';
 import { Upstream } from './upstream.ts';
 import { createStoreHandover } from './vllm-store/create-store-handover.ts';
 
@@ -79,6 +80,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     clock,
     connectMs,
     idleConnectionCountMax: limits.idleConnectionCountMax,
+    tls: upstreamTls(options),
   });
   const metrics = new ProxyMetrics();
   const watch = new InstanceWatch({
@@ -126,6 +128,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
   const entrance: Entrance = new Entrance({
     host: options.host,
     port: options.port,
+    isSecure: options.sslCertfile !== undefined,
     clock,
     pool,
     admission,
@@ -159,8 +162,10 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     },
     requestIdPrefix: [0, 1, 2].map(() => random.uint32().toString(16).padStart(8, '0')).join(''),
   });
+  const certificate = followCertificate(options, parts, entrance);
   const services = [
     ...followed,
+    ...(certificate === null ? [] : [certificate]),
     // They are stopped after whoever has something to tell them.
     ...(accessLog === null ? [] : [accessLog]),
     ...(parts.tracer == null ? [] : [parts.tracer]),

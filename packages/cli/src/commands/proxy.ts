@@ -39,6 +39,7 @@ export const proxyCommand = defineCommand({
 
 const workerGraceMs = 3_000;
 
-function greeting({ host, port }: ProxyOptions): string {
-  return `proxy on http://${host}:${port}; whoever reaches this address may use the instances\n`;
+function greeting({ host, port, sslCertfile }: ProxyOptions): string {
+  const scheme = sslCertfile === undefined ? 'http' : 'https';
+  return `proxy on ${scheme}://${host}:${port}; whoever reaches this address may use the instances\n`;
 }
