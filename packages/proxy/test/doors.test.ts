@@ -1,8 +1,7 @@
 import { connect } from 'node:net';
 import { eventually } from '@tsukimi/base/testing';
-import { describe, expect, it, onTestFinished } from 'vitest';
-import { ScriptedInstance } from '../src/testing.ts';
-import { readStream, startCluster } from './cluster.ts';
+import { describe, expect, it } from 'vitest';
+import { startCluster } from './cluster.ts';
 
 const asked = { model: 'tsukimi-demo', prompt: 'Hi', max_tokens: 2 };
 describe('GET /status', () => {
