@@ -163,6 +163,16 @@ describe('a stream whose instance fails', () => {
     });
   });
 
+  it.each(engines)('of %s is no longer for it where no limit is named', async (_, options) => {
+    await eachBreak(options, ['reset'], async (cluster, fate) => {
+      const seen = await readStream(
+        await cluster.post({ model: asked.model, prompt, stream: true }),
+      );
+      const all = scriptedText(JSON.stringify(prompt), 16);
+      expect({ ...seen, fate }).toMatchObject({ text: all, done: true, error: null, fate });
+    });
+  });
+
   it.each(engines)('of %s repeats no role in a chat that goes on', async (_, options) => {
     await eachBreak(options, ['reset', 'end'], async (cluster, fate) => {
       const seen = await readStream(
