@@ -68,6 +68,14 @@ export class FaultBench implements AsyncDisposable {
     this[kind][index]?.started.child.kill('SIGSTOP');
   }
 
+  /** One more instance, of which the proxy knows nothing yet. */
+  async guest(script: InstanceScript): Promise<{ address: string; started: Started }> {
+    const port = await freePorts(1);
+    const started = this.#instance(script, port);
+    await untilReady(`http://127.0.0.1:${port}/health`, started);
+    return { address: `127.0.0.1:${port}`, started };
+  }
+
   /** How many requests met its fate; from now on it serves. */
   async metCount(kind: Kind, index = 0): Promise<number> {
     const { child } = (this[kind][index] as Scripted).started;
