@@ -22,7 +22,7 @@ describe('the command line', () => {
         { host: 'b.example', port: 8101 },
       ],
       decode: [{ host: '::1', port: 8200 }],
-      scheduling: 'least_load',
+      scheduling: 'prefix_cache',
       port: 8000,
       gapMs: 10_000,
     });

@@ -20,5 +20,5 @@ export const policies = {
 
 export type PolicyName = keyof typeof policies;
 
-/** What wins in `simulation/` on the published traces; `docs/simulation.md` has the figures. */
-export const defaultPolicyName: PolicyName = 'least_load';
+/** What wins in `simulation/` on the published traces; `docs/policies.md` has the figures. */
+export const defaultPolicyName: PolicyName = 'prefix_cache';
