@@ -35,6 +35,8 @@ export interface ExchangeContext extends NotesContext {
   readonly retryBudget: RetryBudget;
   /** A second try begins elsewhere when nothing came for this long; 0: never. */
   readonly hedgeMs: number;
+  /** See `RequestPlanOptions`. */
+  readonly skipPrefillBelowTokens: number;
   /** `Bearer …` towards instances when the client sent nothing of its own for them; null for none. */
   readonly authorization: string | null;
   /** Null where no master is known to ask. */
@@ -124,6 +126,7 @@ export class Exchange implements AttemptListener {
       retryUntilMs: clock.monotonicMs() + this.#firstByteMs,
       resumeWithinMs: deadlines.gapMs,
       nobodyUpWaitMs: deadlines.nobodyUpMs,
+      skipPrefillBelowTokens: context.skipPrefillBelowTokens,
       hasLegs: hasLegs(request.path),
     });
     this.#relay = new FrameRelay({

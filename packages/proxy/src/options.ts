@@ -190,6 +190,10 @@ export const proxyOptions = {
     schema: milliseconds('gapMs'),
     doc: 'Milliseconds between two tokens of a stream before another instance continues it.',
   },
+  skipPrefillBelowTokens: {
+    schema: z.coerce.number().int().nonnegative().default(0),
+    doc: 'Decode computes a prompt by itself where fewer tokens than this are not cached there; 0 never does that.',
+  },
   hedgeMs: {
     schema: optionTypes.milliseconds.default(0),
     doc: 'Milliseconds without an answer until a second instance is tried beside; 0 never does that.',

@@ -157,6 +157,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
       keepsAuthorization: gate.keepsAuthorization,
       retryBudget: new RetryBudget(limits.retries, clock.monotonicMs()),
       hedgeMs: options.hedgeMs,
+      skipPrefillBelowTokens: options.skipPrefillBelowTokens,
       decisions,
       namesInstances: !options.hideInstances,
     },

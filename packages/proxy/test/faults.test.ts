@@ -102,6 +102,21 @@ describe('a request whose instances fail', () => {
   });
 });
 
+describe('a prompt that leaves little to compute', () => {
+  it('is computed by decode itself, when it is short or was seen there', async () => {
+    const argv = ['--skip-prefill-below-tokens', '100'];
+    await using cluster = await startCluster({ argv });
+    await (await cluster.post(asked)).text();
+    expect([cluster.sent('prefill').length, cluster.sent('decode').length]).toEqual([0, 1]);
+    const long = { ...asked, prompt: 'a long story '.repeat(500) };
+    await (await cluster.post(long)).text();
+    await (await cluster.post(long)).text();
+    expect([cluster.sent('prefill').length, cluster.sent('decode').length]).toEqual([1, 3]);
+    const metrics = await (await fetch(`${cluster.url}/metrics`)).text();
+    expect(metrics).toContain('prefill_skipped_total{reason="little_to_compute"} 2');
+  });
+});
+
 describe('a stream whose instance fails', () => {
   const hows = ['reset', 'end', 'error-event', 'abort-event'] as const;
 

@@ -57,6 +57,7 @@ function cluster(prefillCount: number, decodeCount: number) {
       {
         request: { ...noFacts, promptTokenCount: 10 },
         ...{ retryUntilMs: 30_000, resumeWithinMs: 10_000, nobodyUpWaitMs, hasLegs },
+        skipPrefillBelowTokens: 0,
       },
     );
   /** The next step as a try that has begun. */

@@ -99,6 +99,11 @@ export class InstancePool {
     return this.#up[kind];
   }
 
+  /** Leading tokens of the prompt that one of those that are up should have cached, at most. */
+  longestHit(kind: InstanceKind, request: RequestFacts): number {
+    return this.up(kind).reduce((most, one) => Math.max(most, this.#hitOf(one, request)), 0);
+  }
+
   find(kind: InstanceKind, address: string): PoolInstance | null {
     return this.#members.find((one) => one.kind === kind && one.address === address) ?? null;
   }
@@ -321,11 +326,12 @@ export class InstancePool {
 
   #fillHits({ candidates, request }: Snapshot<Member>): void {
     this.#hitTokenCounts.length = 0;
-    for (const { order } of candidates) {
-      const blockCount = this.#prefixes.heldBlockCount(order, request.blockHashes);
-      const tokenCount = blockCount * request.blockTokenCount;
-      this.#hitTokenCounts.push(Math.min(tokenCount, request.promptTokenCount));
-    }
+    for (const candidate of candidates) this.#hitTokenCounts.push(this.#hitOf(candidate, request));
+  }
+
+  #hitOf({ order }: PoolInstance, request: RequestFacts): number {
+    const blockCount = this.#prefixes.heldBlockCount(order, request.blockHashes);
+    return Math.min(blockCount * request.blockTokenCount, request.promptTokenCount);
   }
 
   #tellBreaker(member: Member, leg: InstanceKind, outcome: AttemptOutcome, nowMs: number): void {

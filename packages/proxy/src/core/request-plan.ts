@@ -14,7 +14,7 @@ export type Step =
   | { readonly kind: 'give-up'; readonly why: GiveUpReason };
 
 export type GiveUpReason = 'none-up' | 'all-failed' | 'cannot-resume' | 'budget-spent';
-export type SkipReason = 'no-prefill-up' | 'no-decode-up' | 'prefill-failed';
+export type SkipReason = 'little-to-compute' | 'no-prefill-up' | 'no-decode-up' | 'prefill-failed';
 
 /**
  * Who can continue a stream that broke. `same-weights`: an instance of ours with the same fingerprint,
@@ -31,6 +31,11 @@ export interface RequestPlanOptions {
   readonly resumeWithinMs: number;
   /** A request that finds nobody up waits this long: an instance may be back that was not probed since. */
   readonly nobodyUpWaitMs: number;
+  /**
+   * Where a decode instance would have to compute fewer tokens than this, by what it should have cached,
+   * it does so itself: a prefill leg would cost more than it saves.
+   */
+  readonly skipPrefillBelowTokens: number;
   /** False: it is no generation, and any one instance does all of it. */
   readonly hasLegs: boolean;
 }
@@ -169,9 +174,17 @@ export class RequestPlan {
     if (this.#pool.up('prefill').length === 0 && this.#failedPrefill.length === 0) {
       return 'no-prefill-up';
     }
+    if (this.#littleToCompute()) return 'little-to-compute';
     const exhausted =
       this.#attemptCount >= attemptCountMax / 2 || this.#untried('prefill').length === 0;
     return exhausted ? 'prefill-failed' : null;
+  }
+
+  #littleToCompute(): boolean {
+    const { request, skipPrefillBelowTokens } = this.#options;
+    if (skipPrefillBelowTokens === 0) return false;
+    const held = this.#pool.longestHit('decode', request);
+    return request.promptTokenCount - held < skipPrefillBelowTokens;
   }
 
   #untriedPair(nowMs: number): Step | null {
