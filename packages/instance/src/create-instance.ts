@@ -1,6 +1,14 @@
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import { type Clock, Fault, type Logger, type Random, Resource, type Service } from '@tsukimi/base';
+import {
+  type Clock,
+  Fault,
+  formatAddress,
+  type Logger,
+  type Random,
+  Resource,
+  type Service,
+} from '@tsukimi/base';
 import { Engine } from '@tsukimi/engine';
 import type { ModelIdentity } from '@tsukimi/kv-connector';
 import { KoffiLlamaBackend, modelDigest, readGgufHeader } from '@tsukimi/llama';
@@ -10,10 +18,11 @@ import { InstanceApi } from './instance-api.ts';
 import { InstanceMetrics } from './instance-metrics.ts';
 import { InstanceServer } from './instance-server.ts';
 import { openKvSharing, segmentByteCountOf } from './kv-sharing.ts';
-import { parseKvTransferConfig } from './kv-transfer-config.ts';
+import { type KvRole, parseKvTransferConfig } from './kv-transfer-config.ts';
 import { kvByteCountPerToken, planMemory } from './memory-plan.ts';
 import { resolveModelPath } from './model-path.ts';
 import { type ServeOptions, serveNotices } from './options.ts';
+import { type ProxyLeg, ProxyRegistration } from './proxy-registration.ts';
 import { ServedModel } from './served-model.ts';
 
 /** What an instance may touch of the world. */
@@ -65,6 +74,7 @@ export async function createInstance(
       `--chunk-tokens: ${options.chunkTokens} is not a multiple of ${chunkTokensStep}`,
     );
   }
+  const register = registrationOf(options, transfer?.role ?? null, mooncake?.localHostname ?? null);
   const path = resolveModelPath(options.model);
   const header = await readGgufHeader(path);
   const { maxModelLen } = planMemory(
@@ -133,7 +143,18 @@ export async function createInstance(
     const server = new InstanceServer({ api, host: options.host, port: options.port });
     const weights = new Resource('model', () => model.close());
     return {
-      services: [weights, ...sharing.services, engine, server],
+      services: [
+        ...[weights, ...sharing.services, engine, server],
+        // Told last that it is there, and first that it goes.
+        ...(register === null
+          ? []
+          : [
+              new ProxyRegistration({
+                ...{ ...register, clock, random, logger },
+                address: () => formatAddress({ host: register.host, port: server.port }),
+              }),
+            ]),
+      ],
       notices,
       server,
       modelName: served.name,
@@ -158,6 +179,31 @@ function requiredPath(options: ServeOptions): string {
     'INVALID_ARGUMENT',
     'MOONCAKE_CONFIG_PATH is not set: --kv-transfer-config needs the path of mooncake.json in it, or in --mooncake-config',
   );
+}
+
+/** Null when no proxy is named. */
+function registrationOf(
+  { registerWith, registerAs, registerTtl, adminApiKey, host }: ServeOptions,
+  role: KvRole | null,
+  localHostname: string | null,
+) {
+  if (registerWith.length === 0) return null;
+  if (adminApiKey === undefined) {
+    throw new Fault(
+      'INVALID_ARGUMENT',
+      '--register-with needs the key of the proxy: ADMIN_API_KEY',
+    );
+  }
+  const isWildcard = host === '0.0.0.0' || host === '::';
+  const reachedAt = isWildcard ? localHostname : host;
+  if (reachedAt === null) {
+    throw new Fault(
+      'INVALID_ARGUMENT',
+      `--register-with needs an address that proxies reach: give --host one in place of ${host}`,
+    );
+  }
+  const leg: ProxyLeg = registerAs ?? (role === 'kv_consumer' ? 'decode' : 'prefill');
+  return { urls: registerWith, adminApiKey, leg, host: reachedAt, ttlMs: registerTtl * 1_000 };
 }
 
 /**

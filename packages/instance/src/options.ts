@@ -3,6 +3,23 @@ import { z } from 'zod';
 
 const { port, count, ratio, flag } = optionTypes;
 
+const proxyUrls = z
+  .union([z.string(), z.array(z.string())])
+  .default([])
+  .transform((given, context) =>
+    [given]
+      .flat()
+      .flatMap((text) => text.split(','))
+      .filter((text) => text !== '')
+      .map((text) => {
+        const url = URL.canParse(text) ? new URL(text) : null;
+        if (url === null || !/^https?:$/.test(url.protocol)) {
+          context.addIssue(`${text}: not a URL; give it as http://proxy.example:8000`);
+        }
+        return text.replace(/\/+$/, '');
+      }),
+  );
+
 const acceptedMark = 'Accepted for vLLM. ';
 
 /** What an operator may set for one instance, in vLLM's words where vLLM has one. */
@@ -63,6 +80,24 @@ export const serveOptions = {
     schema: z.string().optional(),
     doc: 'Path of mooncake.json.',
     env: 'MOONCAKE_CONFIG_PATH',
+  },
+  registerWith: {
+    schema: proxyUrls,
+    doc: 'URLs of proxies that this instance puts itself in at, and out of when it stops.',
+    kind: 'list',
+  },
+  registerAs: {
+    schema: z.enum(['prefill', 'decode']).optional(),
+    doc: 'For what proxies are to use it; kv_consumer means decode and the others prefill when absent.',
+  },
+  registerTtl: {
+    schema: z.coerce.number().min(1).max(3_600).default(15),
+    doc: 'Seconds of silence after which a proxy lets the instance go; it speaks three times as often.',
+  },
+  adminApiKey: {
+    schema: z.string().min(1).optional(),
+    doc: 'Key of the proxies of --register-with. Better given by the environment: ADMIN_API_KEY.',
+    env: 'ADMIN_API_KEY',
   },
   threads: {
     schema: count.max(1_024).optional(),
