@@ -4,6 +4,8 @@ import { hasLegs } from './api-paths.ts';
 import { type AttemptListener, AttemptRun } from './attempt-run.ts';
 import type { AttemptPair, Failure, Outcome } from './core/attempt.ts';
 import type { InstancePool } from './core/instance-pool.ts';
+import { type Miss, missedObjective, type Objectives } from './core/objectives.ts';
+import type { RequestFacts } from './core/policies/policy.ts';
 import type { PoolInstance } from './core/pool-instance.ts';
 import { type Continuation, type GiveUpReason, RequestPlan } from './core/request-plan.ts';
 import type { RetryBudget } from './core/retry-budget.ts';
@@ -37,6 +39,7 @@ export interface ExchangeContext extends NotesContext {
   readonly hedgeMs: number;
   /** See `RequestPlanOptions`. */
   readonly skipPrefillBelowTokens: number;
+  readonly objectives: Objectives;
   /** `Bearer …` towards instances when the client sent nothing of its own for them; null for none. */
   readonly authorization: string | null;
   /** Null where no master is known to ask. */
@@ -68,6 +71,7 @@ export class Exchange implements AttemptListener {
   readonly #notes: ExchangeNotes;
   readonly #answerHeaders: Headers;
   readonly #source: LegSource;
+  readonly #facts: RequestFacts;
   readonly #plan: RequestPlan;
   readonly #relay: FrameRelay;
   readonly #firstByteMs: number;
@@ -121,8 +125,9 @@ export class Exchange implements AttemptListener {
     this.#notes.asked(traits);
     this.#firstByteMs =
       deadlines.firstByteMs + deadlines.firstBytePerTokenMs * traits.promptTokenCount;
+    this.#facts = requestFacts(request.members, traits, incoming.headers, context.pool);
     this.#plan = new RequestPlan(context.pool, context.retryBudget, {
-      request: requestFacts(request.members, traits, incoming.headers, context.pool),
+      request: this.#facts,
       retryUntilMs: clock.monotonicMs() + this.#firstByteMs,
       resumeWithinMs: deadlines.gapMs,
       nobodyUpWaitMs: deadlines.nobodyUpMs,
@@ -137,7 +142,13 @@ export class Exchange implements AttemptListener {
   }
 
   begin(): void {
-    this.#context.retryBudget.requestBegan();
+    const { pool, retryBudget, objectives } = this.#context;
+    const missed = missedObjective(pool, this.#facts, objectives);
+    if (missed !== null) {
+      this.#refuse(missed);
+      return;
+    }
+    retryBudget.requestBegan();
     this.#step();
   }
 
@@ -357,6 +368,16 @@ export class Exchange implements AttemptListener {
         ...(typeof retryAfter === 'string' ? { 'retry-after': retryAfter } : {}),
       },
     );
+  }
+
+  /** Before any instance has worked for it: what comes too late would be work for nothing. */
+  #refuse({ what, predictedMs, objectiveMs }: Miss): void {
+    this.#context.metrics.count('objective_refusals_total', `objective="${what.toLowerCase()}"`);
+    const soon = Math.min(60, Math.max(1, Math.ceil((predictedMs - objectiveMs) / 1_000)));
+    const message = `the ${what} would be ${Math.round(predictedMs)} ms, beyond the objective of ${objectiveMs} ms; try again later`;
+    const details = { status: 429, retryAfterSeconds: soon };
+    this.#sendFault(new Fault('OVERLOADED', message, { details }));
+    this.#settle();
   }
 
   #sendFault(fault: Fault): void {

@@ -23,6 +23,7 @@ export type {
   InstanceState,
   PoolInstance,
 } from './core/pool-instance.ts';
+export { loadPolicies } from './load-policies.ts';
 export { type ProxyOptions, proxyOptions } from './options.ts';
 export type { Peers, PeerTopic } from './peers.ts';
 export { assembleProxy, createProxy, type Proxy, type ProxyParts } from './proxy.ts';

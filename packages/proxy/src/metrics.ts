@@ -14,6 +14,7 @@ const counterDocs = {
   retries_total: 'Attempts that failed and were made elsewhere, by leg and reason.',
   resumed_streams_total: 'Streams that went on at another instance.',
   prefill_skipped_total: 'Requests that no prefill instance took part in, by reason.',
+  objective_refusals_total: 'Requests refused as they would have missed an objective.',
   hedges_total: 'Second tries that began elsewhere while the first one was late.',
   kv_stranded_total:
     'Requests whose KVCache a prefill instance keeps until its own timer ends that.',

@@ -1,9 +1,10 @@
 import { Fault, type Options, type OptionValues, optionTypes } from '@tsukimi/base';
 import { z } from 'zod';
 import { type PdHint, pdProtocolNames } from './core/pd-facts.ts';
-import { defaultPolicyName, type PolicyName, policies } from './core/policies/by-name.ts';
+import { defaultPolicyName, policies } from './core/policies/by-name.ts';
 import type { Endpoint } from './core/pool-instance.ts';
 import { type Deadlines, deadlines } from './deadlines.ts';
+import { isFile } from './load-policies.ts';
 import { parseEndpoints } from './membership/endpoints.ts';
 
 const endpoints = (flag: string) =>
@@ -61,7 +62,10 @@ const paths = texts.transform((given, context) => {
 
 const milliseconds = (name: keyof Deadlines) => optionTypes.milliseconds.default(deadlines[name]);
 
-const policyName = z.enum(Object.keys(policies) as [PolicyName, ...PolicyName[]]);
+const policyNames = Object.keys(policies);
+const policyName = z.string().refine((name) => isFile(name) || policyNames.includes(name), {
+  error: `is none of ${policyNames.join(', ')}, and no path of a .js or .mjs file`,
+});
 
 export const proxyOptions = {
   model: {
@@ -97,7 +101,7 @@ export const proxyOptions = {
   host: { schema: z.string().min(1).default('0.0.0.0'), doc: 'Address to listen on.' },
   scheduling: {
     schema: policyName.default(defaultPolicyName),
-    doc: `How instances are chosen: ${Object.keys(policies).join(', ')}.`,
+    doc: `How instances are chosen: ${policyNames.join(', ')}, or the path of a file of your own that ends in .js or .mjs.`,
   },
   prefillScheduling: {
     schema: policyName.optional(),
@@ -189,6 +193,14 @@ export const proxyOptions = {
   gapMs: {
     schema: milliseconds('gapMs'),
     doc: 'Milliseconds between two tokens of a stream before another instance continues it.',
+  },
+  ttftObjectiveMs: {
+    schema: optionTypes.milliseconds.default(0),
+    doc: 'Refuse a request with 429 when no instance is expected to give its first token within this; 0 never does that.',
+  },
+  tpotObjectiveMs: {
+    schema: optionTypes.milliseconds.default(0),
+    doc: 'The same for the time between two tokens.',
   },
   skipPrefillBelowTokens: {
     schema: z.coerce.number().int().nonnegative().default(0),

@@ -10,11 +10,11 @@ import { ClientGate } from './client-gate.ts';
 import { Admission } from './core/admission.ts';
 import { ClientKeys, clientKeysIn, plainKey } from './core/client-keys.ts';
 import { InstancePool, type PoolEvent } from './core/instance-pool.ts';
-import { policies } from './core/policies/by-name.ts';
 import { RetryBudget } from './core/retry-budget.ts';
 import { Cors } from './cors.ts';
 import { deadlines as defaults, limits } from './deadlines.ts';
 import { Entrance } from './entrance.ts';
+import { builtInPolicies, type LegPolicies } from './load-policies.ts';
 import { InstanceAdmin } from './membership/admin.ts';
 import { InstanceWatch } from './membership/instance-watch.ts';
 import { Membership } from './membership/membership.ts';
@@ -39,6 +39,8 @@ export interface ProxyParts {
   readonly env: Environment;
   /** Where the access log goes, whole lines at a time. */
   readonly print: (text: string) => void;
+  /** From `loadPolicies`, which files need; without, those that are built in. */
+  readonly policies?: LegPolicies;
   /** Makes spans of requests; it is started and stopped with the proxy. */
   readonly tracer?: (Tracer & Service) | null;
   /** The other workers of the same proxy, where there are any. */
@@ -65,10 +67,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
   const deadlines = { ...defaults, connectMs, firstByteMs, handoverMs, gapMs, probeMs };
   const pool = new InstancePool({
     model: options.model,
-    policies: {
-      prefill: policies[options.prefillScheduling ?? options.scheduling],
-      decode: policies[options.decodeScheduling ?? options.scheduling],
-    },
+    policies: parts.policies ?? builtInPolicies(options),
     random,
     instanceCountMax: limits.instanceCountMax,
     clock,
@@ -158,6 +157,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
       retryBudget: new RetryBudget(limits.retries, clock.monotonicMs()),
       hedgeMs: options.hedgeMs,
       skipPrefillBelowTokens: options.skipPrefillBelowTokens,
+      objectives: { ttftMs: options.ttftObjectiveMs, tpotMs: options.tpotObjectiveMs },
       decisions,
       namesInstances: !options.hideInstances,
     },

@@ -19,6 +19,7 @@ export interface ClusterOptions {
   readonly argv?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly clock?: Clock;
+  readonly policies?: NonNullable<ProxyParts['policies']>;
   readonly print?: (text: string) => void;
   readonly tracer?: ProxyParts['tracer'];
   readonly peers?: Peers;
@@ -67,6 +68,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       print: options.print ?? (() => {}),
       tracer: options.tracer ?? null,
       ...(options.peers === undefined ? {} : { peers: options.peers }),
+      ...(options.policies === undefined ? {} : { policies: options.policies }),
     },
   );
   for (const service of proxy.services) await service.start();

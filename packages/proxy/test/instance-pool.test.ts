@@ -248,6 +248,7 @@ describe('servesModel', () => {
     expect(servesModel(['a', 'org/m'], 'm')).toBe(true);
     expect(servesModel(['m'], '/models/m')).toBe(true);
     expect(servesModel(['m2', 'xm'], 'm')).toBe(false);
+    expect(servesModel(['a/m'], 'b/m')).toBe(false);
     expect(servesModel([], 'm')).toBe(false);
   });
 });

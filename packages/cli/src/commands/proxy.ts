@@ -1,5 +1,11 @@
 import cluster from 'node:cluster';
-import { createProxy, loadTracer, type ProxyOptions, proxyOptions } from '@tsukimi/proxy';
+import {
+  createProxy,
+  loadPolicies,
+  loadTracer,
+  type ProxyOptions,
+  proxyOptions,
+} from '@tsukimi/proxy';
 import { defineCommand } from '../command.ts';
 import { WorkerGroup } from '../workers/worker-group.ts';
 import { WorkerPeers } from '../workers/worker-peers.ts';
@@ -23,7 +29,8 @@ export const proxyCommand = defineCommand({
       return;
     }
     const tracer = await loadTracer(env);
-    const parts = { clock, random, logger, env, print, tracer };
+    const policies = await loadPolicies(options, logger);
+    const parts = { clock, random, logger, env, print, tracer, policies };
     const { worker } = cluster;
     if (worker === undefined) {
       await context.run(createProxy(options, parts), { shutdownTimeoutMs, onReady });

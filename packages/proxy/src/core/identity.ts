@@ -19,9 +19,9 @@ export interface Identity {
   readonly pd: PdFacts | null;
 }
 
-/** Whole ids, over all that are served; a path and its last part are the same model. */
+/** Whole ids, over all that are served; a path and its last part alone are the same model. */
 export function servesModel(ids: readonly string[], model: string): boolean {
-  return ids.some((id) => id === model || lastPart(id) === lastPart(model));
+  return ids.some((id) => id === model || lastPart(id) === model || id === lastPart(model));
 }
 
 export function mismatchReason(ids: readonly string[], model: string): string {
