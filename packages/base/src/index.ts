@@ -26,4 +26,5 @@ export { below, type Random, SeededRandom, SystemRandom } from './random.ts';
 export { readBody, readJsonBody } from './read-body.ts';
 export { onreadOf, type Receiver, receiveInto } from './receiving-socket.ts';
 export { Resource } from './resource.ts';
+export { sameSecret, secretDigest } from './secret.ts';
 export { Ending, listenFault, type RunOptions, runServices, type Service } from './service.ts';

@@ -166,6 +166,22 @@ describe('POST /instances/role', () => {
   });
 });
 
+describe('POST /instances/role with a list', () => {
+  it.each([
+    ['is absent', () => '127.0.0.1:1', 404],
+    ['cannot do it', (cluster: Cluster) => cluster.decode[1]?.address, 400],
+  ] as const)('moves none when one of them %s', async (_, wrong, status) => {
+    await using cluster = await startCluster({
+      env,
+      decode: [{ kvRole: 'kv_both' }, { kvRole: 'kv_consumer' }],
+    });
+    const address = cluster.decode[0]?.address ?? '';
+    const instances = [address, wrong(cluster)];
+    expect((await call(cluster, 'role', { type: 'prefill', instances }))[0]).toBe(status);
+    expect(stateOf(cluster, address)?.kind).toBe('decode');
+  });
+});
+
 describe('an instance that registers itself', () => {
   it('is told that it is new, and where it is', async () => {
     await using cluster = await startCluster({ env, prefill: [], decode: [] });

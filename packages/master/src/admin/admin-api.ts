@@ -1,5 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
-import type { Logger } from '@tsukimi/base';
+import { type Logger, sameSecret } from '@tsukimi/base';
 import { ErrorCode } from '@tsukimi/wire';
 import { type Context, Hono, type Next } from 'hono';
 import type { CallTallies } from '../call-tallies.ts';
@@ -67,7 +66,7 @@ export function adminApi(ports: AdminPorts): Hono {
 
 /** Reading is free to all. */
 async function guard(context: Context, next: Next, key: string): Promise<Response | undefined> {
-  if (context.req.method !== 'GET' && !sameText(context.req.header('x-api-key') ?? '', key)) {
+  if (context.req.method !== 'GET' && !sameSecret(context.req.header('x-api-key') ?? '', key)) {
     return refusal(context, ErrorCode.INTERNAL_ERROR, 'X-API-Key is missing or wrong', 403);
   }
   await next();
@@ -106,10 +105,4 @@ function invariants(context: Context, { core }: AdminPorts): Response {
       capacityBytes: capacityByteCount,
     })),
   });
-}
-
-/** Takes the same time wherever the texts differ. */
-function sameText(one: string, other: string): boolean {
-  const digest = (text: string) => createHash('sha256').update(text).digest();
-  return timingSafeEqual(digest(one), digest(other));
 }

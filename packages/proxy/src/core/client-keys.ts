@@ -1,5 +1,5 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
-import { Fault } from '@tsukimi/base';
+import { timingSafeEqual } from 'node:crypto';
+import { Fault, secretDigest } from '@tsukimi/base';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 
@@ -75,7 +75,7 @@ export class ClientKeys {
 
   /** Takes as long for a wrong key as for a right one, wherever they differ. */
   find(key: string): ClientKey | null {
-    const digest = digestOf(key);
+    const digest = secretDigest(key);
     let found: ClientKey | null = null;
     for (const candidate of this.#keys) {
       if (timingSafeEqual(candidate.digest, digest)) found ??= candidate;
@@ -166,7 +166,7 @@ export class ClientKeys {
 
 /** A key that is given as itself, without limits: for `--api-key`. */
 export function plainKey(key: string, name: string): ClientKey {
-  return { name, digest: digestOf(key), requestsPerMinute: null, concurrencyMax: null };
+  return { name, digest: secretDigest(key), requestsPerMinute: null, concurrencyMax: null };
 }
 
 /** `text` is the keys file, YAML or JSON; `where` names it in the error. Throws `INVALID_ARGUMENT`. */
@@ -196,8 +196,4 @@ export function clientKeysIn(text: string, where: string): ClientKey[] {
       concurrencyMax: one.max_concurrent_requests ?? null,
     };
   });
-}
-
-function digestOf(key: string): Buffer {
-  return createHash('sha256').update(key).digest();
 }

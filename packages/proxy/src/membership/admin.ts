@@ -1,5 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
-import { Fault, formatAddress } from '@tsukimi/base';
+import { Fault, formatAddress, sameSecret } from '@tsukimi/base';
 import type { ServerRequest, ServerResponse } from '@tsukimi/http';
 import type { InstancePool } from '../core/instance-pool.ts';
 import type { Endpoint, InstanceKind, PoolInstance } from '../core/pool-instance.ts';
@@ -111,7 +110,7 @@ export class InstanceAdmin {
     }
     const { adminApiKey } = this.#options;
     if (adminApiKey === null) return detail(500, 'Server configuration error.');
-    if (sameText(given, adminApiKey)) return null;
+    if (sameSecret(given, adminApiKey)) return null;
     return detail(403, 'Forbidden: Invalid API Key.');
   }
 
@@ -193,17 +192,18 @@ export class InstanceAdmin {
   #setKind(call: AdminCall): Answer {
     const { kind, endpoints } = call;
     if (kind === null) return detail(400, 'Invalid instance type.');
-    const found = endpoints.map((endpoint) => ({
-      address: formatAddress(endpoint),
-      instance: this.#find(endpoint, kind)[0] ?? this.#find(endpoint)[0],
-    }));
-    for (const { address, instance } of found) {
-      if (instance === undefined) return detail(404, `Instance not found: ${address}.`);
-      try {
-        this.#options.membership.setKind(instance, kind);
-      } catch (error) {
-        return [400, { detail: 'Instance cannot change its role.', reason: reasonOf(error) }];
+    const found: PoolInstance[] = [];
+    for (const endpoint of endpoints) {
+      const instance = this.#find(endpoint, kind)[0] ?? this.#find(endpoint)[0];
+      if (instance === undefined) {
+        return detail(404, `Instance not found: ${formatAddress(endpoint)}.`);
       }
+      found.push(instance);
+    }
+    try {
+      this.#options.membership.setKind(found, kind);
+    } catch (error) {
+      return [400, { detail: 'Instance cannot change its role.', reason: reasonOf(error) }];
     }
     const shown = found.map(({ address }) => address).join(', ');
     return this.#listed(`Moved ${shown} to ${kind}_instances.`);
@@ -255,12 +255,6 @@ function refused(error: unknown): Answer {
 }
 
 function reasonOf(error: unknown): string {
-  if (Fault.has(error, 'INVALID_ARGUMENT', 'ALREADY_EXISTS')) return error.message;
+  if (Fault.has(error, 'INVALID_ARGUMENT')) return error.message;
   throw error;
-}
-
-/** Takes the same time wherever the texts differ. */
-function sameText(one: string, other: string): boolean {
-  const digest = (text: string) => createHash('sha256').update(text).digest();
-  return timingSafeEqual(digest(one), digest(other));
 }

@@ -138,13 +138,15 @@ export class Membership implements Service {
     this.#drain(instance, withinMs);
   }
 
-  /** Throws `INVALID_ARGUMENT` where the instance's own configuration rules it out. */
-  setKind(instance: PoolInstance, kind: InstanceKind): void {
-    if (instance.identity !== null && !fitsKind(instance.identity, kind)) {
-      const reason = `${instance.address} has kv_role ${instance.identity.kvRole}; start it as kv_both`;
-      throw new Fault('INVALID_ARGUMENT', reason);
+  /** Moves all or none. Throws `INVALID_ARGUMENT` where the configuration of one rules it out. */
+  setKind(instances: readonly PoolInstance[], kind: InstanceKind): void {
+    for (const { identity, address } of instances) {
+      if (identity !== null && !fitsKind(identity, kind)) {
+        const reason = `${address} has kv_role ${identity.kvRole}; start it as kv_both`;
+        throw new Fault('INVALID_ARGUMENT', reason);
+      }
     }
-    this.#options.pool.setKind(instance, kind);
+    for (const instance of instances) this.#options.pool.setKind(instance, kind);
   }
 
   /** Those at this address: of `kind`, or of both. */
