@@ -85,6 +85,10 @@ export const proxyOptions = {
     kind: 'list',
     aliases: ['d'],
   },
+  config: {
+    schema: z.string().min(1).optional(),
+    doc: 'YAML or JSON file of instances, lists called prefill and decode; read again when it changes.',
+  },
   pdProtocol: {
     schema: z.enum(pdProtocolNames).default('auto'),
     doc: `How prefill and decode instances hand over, where they are not ours: ${pdProtocolNames.join(', ')}.`,

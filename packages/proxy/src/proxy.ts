@@ -16,6 +16,7 @@ import { deadlines as defaults, limits } from './deadlines.ts';
 import { Entrance } from './entrance.ts';
 import { builtInPolicies, type LegPolicies } from './load-policies.ts';
 import { InstanceAdmin } from './membership/admin.ts';
+import { instancesIn } from './membership/instance-list.ts';
 import { InstanceWatch } from './membership/instance-watch.ts';
 import { Membership } from './membership/membership.ts';
 import { ProxyMetrics } from './metrics.ts';
@@ -166,6 +167,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
   const certificate = followCertificate(options, parts, entrance);
   const services = [
     ...followed,
+    ...followInstances(options, parts, membership),
     ...(certificate === null ? [] : [certificate]),
     // They are stopped after whoever has something to tell them.
     ...(accessLog === null ? [] : [accessLog]),
@@ -195,6 +197,23 @@ function clientKeys(
     onFlaw: (reason) => logger.error('proxy.api_keys_unusable', { reason }),
   });
   return { keys, followed: [followed] };
+}
+
+/** Those of `--config` join before any is asked for the first time. */
+function followInstances(
+  { config }: ProxyOptions,
+  { clock, logger }: ProxyParts,
+  membership: Membership,
+): readonly Service[] {
+  if (config === undefined) return [];
+  const followed = new FollowedFiles({
+    name: 'instances',
+    paths: [config],
+    clock,
+    onTexts: ([text = '']) => membership.follow(instancesIn(text, config)),
+    onFlaw: (reason) => logger.error('proxy.instances_unusable', { reason }),
+  });
+  return [followed];
 }
 
 function bearer(what: string, key: string): string {

@@ -16,10 +16,11 @@ import {
   type PoolInstance,
 } from '../core/pool-instance.ts';
 import { type Deadlines, limits } from '../deadlines.ts';
+import type { ListedInstance } from './instance-list.ts';
 import type { InstanceWatch } from './instance-watch.ts';
 
 /** Who brought an instance in, and hence who may take it out by silence. */
-export type Source = 'flags' | 'admin' | 'registration';
+export type Source = 'flags' | 'file' | 'admin' | 'registration';
 
 export interface MembershipOptions {
   readonly pool: InstancePool;
@@ -66,13 +67,16 @@ export class Membership implements Service {
   /** What an operator took out: the engine that registers itself is not let in again by that alone. */
   readonly #dismissed = new Map<string, string | null>();
   readonly #ending = new Ending();
+  #started = false;
   #stopped = false;
 
   constructor(options: MembershipOptions) {
     this.#options = options;
   }
 
-  async start(): Promise<void> {}
+  async start(): Promise<void> {
+    this.#started = true;
+  }
 
   ended(): Promise<void> {
     return this.#ending.promise;
@@ -99,6 +103,37 @@ export class Membership implements Service {
     this.#entries.set(instance, { source, lease: null, drainLimit: null, silent: false });
     this.#dismissed.delete(instance.address);
     return instance;
+  }
+
+  /**
+   * The file of instances says so now: who is new joins, who is gone from it drains. Who came in another
+   * way stays as it is.
+   */
+  follow(listed: readonly ListedInstance[]): void {
+    const { pool, deadlines, logger } = this.#options;
+    const nameOf = ({ kind, endpoint }: ListedInstance) =>
+      `${kind} ${formatAddress(endpoint)} ${JSON.stringify(endpoint.pd ?? null)}`;
+    const wanted = new Map(listed.map((one) => [nameOf(one), one]));
+    for (const instance of pool.instances) {
+      if (this.#entries.get(instance)?.source !== 'file') continue;
+      const name = nameOf(instance);
+      if (wanted.has(name)) this.keep(instance);
+      else if (!instance.draining) this.#drain(instance, deadlines.drainMs);
+      wanted.delete(name);
+    }
+    for (const { kind, endpoint } of wanted.values()) {
+      // One that only hands over in another way now is not waited for.
+      for (const before of this.find(formatAddress(endpoint), kind)) {
+        if (this.#entries.get(before)?.source === 'file') pool.remove(before);
+      }
+      if (this.find(formatAddress(endpoint), kind).length > 0) continue;
+      if (!this.#started) this.join(kind, endpoint, 'file');
+      else {
+        this.add(kind, endpoint, 'file').catch((error: unknown) => {
+          logger.error('proxy.instance_refused', { kind, reason: String(error) });
+        });
+      }
+    }
   }
 
   /** `join`, then a first probe. Resolves whatever it said. */
@@ -190,7 +225,10 @@ export class Membership implements Service {
     const { watch, pool } = this.#options;
     const identity = await watch.identify({ origin: originOf(endpoint), endpoint, kind });
     if (servesModel(identity.modelIds, pool.model)) return identity;
-    throw new Fault('MISCONFIGURED', `it ${mismatchReason(identity.modelIds, pool.model)}`);
+    throw new Fault(
+      'MISCONFIGURED',
+      `${formatAddress(endpoint)} ${mismatchReason(identity.modelIds, pool.model)}`,
+    );
   }
 
   known(): KnownMembers {

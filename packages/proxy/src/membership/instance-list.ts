@@ -1,0 +1,45 @@
+import { Fault, formatAddress } from '@tsukimi/base';
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
+import type { Endpoint, InstanceKind } from '../core/pool-instance.ts';
+import { parseEndpoints } from './endpoints.ts';
+
+export interface ListedInstance {
+  readonly kind: InstanceKind;
+  readonly endpoint: Endpoint;
+}
+
+const kinds = ['prefill', 'decode'] as const;
+const texts = z.array(z.string().max(1_024)).max(1_024).nullish();
+const listFile = z.strictObject({ prefill: texts, decode: texts });
+
+/**
+ * The instances of a file, YAML or JSON: `prefill` and `decode`, each a list of texts as `--prefill` takes
+ * them. Throws `INVALID_ARGUMENT` with the field; `where` names the file.
+ */
+export function instancesIn(text: string, where: string): ListedInstance[] {
+  const refuse = (reason: string) => new Fault('INVALID_ARGUMENT', `${where}: ${reason}`);
+  let document: unknown;
+  try {
+    document = parseYaml(text);
+  } catch (error) {
+    throw refuse((error as Error).message);
+  }
+  const parsed = listFile.safeParse(document ?? {});
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw refuse(`${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`);
+  }
+  const listed = kinds.flatMap((kind) =>
+    (parsed.data[kind] ?? []).flatMap((given, at) =>
+      parseEndpoints(given, `${where}: ${kind}.${at}`).map((endpoint) => ({ kind, endpoint })),
+    ),
+  );
+  const seen = new Set<string>();
+  for (const { kind, endpoint } of listed) {
+    const name = `${kind}: ${formatAddress(endpoint)}`;
+    if (seen.has(name)) throw refuse(`${name} is there twice`);
+    seen.add(name);
+  }
+  return listed;
+}
