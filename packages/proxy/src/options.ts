@@ -89,6 +89,11 @@ export const proxyOptions = {
     schema: z.string().min(1).optional(),
     doc: 'YAML or JSON file of instances, lists called prefill and decode; read again when it changes.',
   },
+  autoRole: {
+    schema: optionTypes.flag.default(false),
+    kind: 'flag',
+    doc: 'Move kv_both instances between prefill and decode as the load asks; with one worker only.',
+  },
   pdProtocol: {
     schema: z.enum(pdProtocolNames).default('auto'),
     doc: `How prefill and decode instances hand over, where they are not ours: ${pdProtocolNames.join(', ')}.`,

@@ -16,6 +16,7 @@ import { deadlines as defaults, limits } from './deadlines.ts';
 import { Entrance } from './entrance.ts';
 import { builtInPolicies, type LegPolicies } from './load-policies.ts';
 import { InstanceAdmin } from './membership/admin.ts';
+import { AutoRole, type AutoRoleOptions } from './membership/auto-role.ts';
 import { instancesIn } from './membership/instance-list.ts';
 import { InstanceWatch } from './membership/instance-watch.ts';
 import { Membership } from './membership/membership.ts';
@@ -176,6 +177,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     sharing,
     watch,
     membership,
+    ...autoRole(options, { pool, membership, clock, logger }),
     entrance,
   ];
   return { services, entrance, pool, admission };
@@ -197,6 +199,17 @@ function clientKeys(
     onFlaw: (reason) => logger.error('proxy.api_keys_unusable', { reason }),
   });
   return { keys, followed: [followed] };
+}
+
+function autoRole(
+  { autoRole: asked, workers }: ProxyOptions,
+  parts: AutoRoleOptions,
+): readonly Service[] {
+  if (!asked) return [];
+  if (workers > 1) {
+    throw new Fault('INVALID_ARGUMENT', '--auto-role decides for one process; use --workers 1');
+  }
+  return [new AutoRole(parts)];
 }
 
 /** Those of `--config` join before any is asked for the first time. */
