@@ -46,6 +46,8 @@ export class FrameRelay {
   #firstNames: StreamNames | null = null;
   #currentNames: StreamNames | null = null;
   #begun = false;
+  /** Nobody has streamed before, and no event has come yet. */
+  #atHead = true;
   /** Continuing, and no event with a token has come yet. */
   #atHeadOfContinuation = false;
 
@@ -80,6 +82,7 @@ export class FrameRelay {
     this.#held = '';
     this.#currentNames = null;
     this.#atHeadOfContinuation = this.begun;
+    this.#atHead = !this.begun;
   }
 
   /**
@@ -101,7 +104,11 @@ export class FrameRelay {
     // Before anything was seen, somebody else can do better, whatever the engine.
     if (!this.begun) refuseAbort(all, all.indexOf(finishReason));
     if (!this.begun) refuseFailure(all);
-    if (this.#collects === 'all' && !this.#tellsIds(all)) this.#collects = 'none';
+    if (this.#atHead && all.includes('data:')) {
+      this.#atHead = false;
+      // The first event of a stream has the ids of the prompt, or its engine tells none at all.
+      if (this.#collects === 'all' && !all.includes(promptTokenIdsName)) this.#collects = 'none';
+    }
     if (this.#collects === 'none') {
       if (!this.begun && !all.includes('data:')) return { bytes: null, ended };
       this.#begun = true;
@@ -172,12 +179,6 @@ export class FrameRelay {
     return usage
       .replace(/("prompt_tokens":)(\d+)/, (_, name, told) => `${name}${Number(told) - count}`)
       .replace(/("completion_tokens":)(\d+)/, (_, name, told) => `${name}${Number(told) + count}`);
-  }
-
-  /** Whether the engine does tell ids: the first event of a stream has those of the prompt. */
-  #tellsIds(frames: Buffer): boolean {
-    if (this.#promptTokenIds.length > 0 || !frames.includes('data:')) return true;
-    return frames.includes(promptTokenIdsName);
   }
 
   /** A continued message has a role already; the event that only tells it is not repeated. */

@@ -68,7 +68,9 @@ function guarded(path: string, policy: Policy, logger: Logger): Policy {
         const instance = snapshot.candidates.find((one) => one === choice.instance);
         if (instance !== undefined) {
           const { reason = 'own', hitTokenCount = 0 } = choice;
-          return { instance, reason, hitTokenCount };
+          // It goes into sums that live as long as the instance.
+          const isCount = Number.isFinite(hitTokenCount) && hitTokenCount >= 0;
+          return { instance, reason: String(reason), hitTokenCount: isCount ? hitTokenCount : 0 };
         }
       } catch (error) {
         flaw = String(error);

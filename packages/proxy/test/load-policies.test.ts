@@ -56,6 +56,17 @@ describe('a policy of a user', () => {
     expect(warnings.length).toBeLessThanOrEqual(2);
   });
 
+  it('cannot put a wrong count into the load of an instance', async () => {
+    const choice = '{ instance: candidates[0], hitTokenCount: NaN, reason: 7 }';
+    const path = written(
+      'wrong.mjs',
+      `export default { choose: ({ candidates }) => (${choice}) };`,
+    );
+    const policies = await loadPolicies(optionsOf('--scheduling', path), silentLogger);
+    const choose = policies.prefill.choose(snapshot([candidate(0)]));
+    expect(choose).toMatchObject({ hitTokenCount: 0, reason: '7' });
+  });
+
   it.each([
     ['is not there', './nowhere.js', /nowhere\.js/],
     ['exports nothing', written('empty.mjs', ''), /no function `choose`/],
