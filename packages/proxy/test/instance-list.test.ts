@@ -18,7 +18,7 @@ describe('a file of instances', () => {
     ]);
     expect(told[1]?.endpoint.pd).toEqual({ protocol: 'nixl' });
     expect(instancesIn('{"decode":["a:1"]}', 'f')).toHaveLength(1);
-    expect(instancesIn('', 'f')).toEqual([]);
+    expect(instancesIn('{}', 'f')).toEqual([]);
   });
 
   it.each([
@@ -27,6 +27,7 @@ describe('a file of instances', () => {
     ['prefil: []', /prefil/],
     ['decode: ["a:1", "a:1"]', /decode: a:1 is there twice/],
     ['{', /^f: /],
+    ['', /f: is empty/],
   ])('that says %s is refused with the field', (text, message) => {
     expect(() => instancesIn(text, 'f')).toThrow(message);
   });

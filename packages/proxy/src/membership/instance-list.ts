@@ -25,7 +25,9 @@ export function instancesIn(text: string, where: string): ListedInstance[] {
   } catch (error) {
     throw refuse((error as Error).message);
   }
-  const parsed = listFile.safeParse(document ?? {});
+  // A file that is being written is empty for a moment; nobody at all is said with {}.
+  if (document == null) throw refuse('is empty; for no instances, write {}');
+  const parsed = listFile.safeParse(document);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     throw refuse(`${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`);
