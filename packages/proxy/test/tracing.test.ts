@@ -85,6 +85,23 @@ describe('tracing', () => {
     expect(JSON.stringify(collector.spans)).not.toContain('"Hi"');
   });
 
+  it('keeps every header apart from the others, also where a value is the name of another', async () => {
+    const collector = await startCollector();
+    const tracer = await loadTracer({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint });
+    await using cluster = await startCluster({ tracer });
+    const named = { 'x-request-id': 'traceparent', authorization: 'Bearer mine' };
+    for (const parent of [{}, { traceparent: `00-${traceId}-${parentId}-01` }]) {
+      await (await cluster.post(asked, { headers: { ...named, ...parent } })).text();
+      for (const kind of ['prefill', 'decode'] as const) {
+        const headers = cluster.sent(kind).at(-1)?.headers;
+        expect(headers).toMatchObject(named);
+        expect(headers?.['traceparent']).toMatch(
+          /^00-[0-9a-f]{32}-(?!b7ad6b7169203331)[0-9a-f]{16}-01$/,
+        );
+      }
+    }
+  });
+
   it('marks the leg that failed, and begins a trace where the client names none', async () => {
     const collector = await startCollector();
     const tracer = await loadTracer({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint });

@@ -26,11 +26,7 @@ export class AttemptTrace {
     });
     if (leg === 'prefill') this.#prefill = span;
     else this.#decode = span;
-    const traced = [...headers];
-    const at = traced.indexOf('traceparent');
-    if (at < 0) traced.push('traceparent', span.traceparent);
-    else traced[at + 1] = span.traceparent;
-    return traced;
+    return withTraceparent(headers, span.traceparent);
   }
 
   answered(leg: Leg, status: number): void {
@@ -64,4 +60,16 @@ export class AttemptTrace {
     }
     this.#handover?.end();
   }
+}
+
+/** `headers`: names and values in turn. A value may be any text, that of a name too. */
+function withTraceparent(headers: readonly string[], traceparent: string): readonly string[] {
+  const traced = [...headers];
+  for (let at = 0; at < traced.length; at += 2) {
+    if (traced[at] !== 'traceparent') continue;
+    traced[at + 1] = traceparent;
+    return traced;
+  }
+  traced.push('traceparent', traceparent);
+  return traced;
 }
