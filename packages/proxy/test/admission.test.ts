@@ -35,6 +35,24 @@ describe('Admission', () => {
     expect(log).toEqual(['begin c0', 'out c3']);
   });
 
+  it('lets thousands be refused one after another as their turns come', () => {
+    const admission = new Admission({ activeCountMax: 1, queueLengthMax: 20_000 });
+    let refusedCount = 0;
+    const refused: Waiter = {
+      begin: () => {
+        refusedCount += 1;
+        admission.leave();
+      },
+      pushOut: () => {},
+    };
+    admission.enter('a', waiterOf('first', []));
+    for (let count = 0; count < 20_000; count += 1) {
+      admission.enter('a', { begin: refused.begin, pushOut: refused.pushOut });
+    }
+    admission.leave();
+    expect([refusedCount, admission.activeCount, admission.queueLength]).toEqual([20_000, 0, 0]);
+  });
+
   it('keeps its books through any coming and going', () => {
     const step = fc.record({ group: fc.constantFrom('a', 'b', 'c'), what: fc.nat({ max: 3 }) });
     fc.assert(

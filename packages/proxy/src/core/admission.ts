@@ -20,6 +20,8 @@ export class Admission {
   readonly #groups = new Map<string, Set<Waiter>>();
   #queueLength = 0;
   #activeCount = 0;
+  /** Somebody's turn is being given away, further up the stack. */
+  #handsOn = false;
 
   constructor(limits: { readonly activeCountMax: number; readonly queueLengthMax: number }) {
     this.#activeCountMax = limits.activeCountMax;
@@ -61,20 +63,21 @@ export class Admission {
     return true;
   }
 
-  /** Each that began leaves once. */
+  /** Each that began leaves once; whoever is next may do so before its `begin` has returned. */
   leave(): void {
     this.#activeCount -= 1;
-    const [next] = this.#groups;
-    if (next !== undefined) {
-      const [group, waiting] = next;
-      const [waiter] = waiting as Iterable<Waiter> as [Waiter];
-      waiting.delete(waiter);
-      this.#queueLength -= 1;
-      // To the end of the line of groups, if it has more.
-      this.#groups.delete(group);
-      if (waiting.size > 0) this.#groups.set(group, waiting);
-      this.#activeCount += 1;
-      waiter.begin();
+    // A thousand that are refused one after another must not pile up on the stack.
+    if (this.#handsOn) return;
+    this.#handsOn = true;
+    try {
+      while (this.#activeCount < this.#activeCountMax) {
+        const waiter = this.#takeNext();
+        if (waiter === null) break;
+        this.#activeCount += 1;
+        waiter.begin();
+      }
+    } finally {
+      this.#handsOn = false;
     }
     this.checkInvariants();
   }
@@ -87,6 +90,19 @@ export class Admission {
       'nobody waits while there is room',
     );
     assert(this.#queueLength <= this.#queueLengthMax, 'the queue is bounded');
+  }
+
+  #takeNext(): Waiter | null {
+    const [next] = this.#groups;
+    if (next === undefined) return null;
+    const [group, waiting] = next;
+    const [waiter] = waiting as Iterable<Waiter> as [Waiter];
+    waiting.delete(waiter);
+    this.#queueLength -= 1;
+    // To the end of the line of groups, if it has more.
+    this.#groups.delete(group);
+    if (waiting.size > 0) this.#groups.set(group, waiting);
+    return waiter;
   }
 
   /** Pushes out the newest of the longest group, if `group` holds less than that without it. */
