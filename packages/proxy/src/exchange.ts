@@ -6,7 +6,7 @@ import type { AttemptPair, Failure, Outcome } from './core/attempt.ts';
 import type { InstancePool } from './core/instance-pool.ts';
 import { type Miss, missedObjective, type Objectives } from './core/objectives.ts';
 import type { RequestFacts } from './core/policies/policy.ts';
-import type { PoolInstance } from './core/pool-instance.ts';
+import type { FailureReason, PoolInstance } from './core/pool-instance.ts';
 import { type Continuation, type GiveUpReason, RequestPlan } from './core/request-plan.ts';
 import type { RetryBudget } from './core/retry-budget.ts';
 import type { Deadlines } from './deadlines.ts';
@@ -173,7 +173,7 @@ export class Exchange implements AttemptListener {
       relayed = this.#relay.push(bytes);
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      run.streamBroke(error.code === 'MALFORMED' ? 'malformed' : 'status', error.message);
+      run.streamBroke(reasonOf(error), error.message);
       return;
     }
     if (relayed.bytes !== null) this.#writeFrames(run, relayed.bytes);
@@ -413,6 +413,11 @@ export class Exchange implements AttemptListener {
     }
     this.#onOver();
   }
+}
+
+function reasonOf({ code }: Fault): FailureReason {
+  if (code === 'MALFORMED') return 'malformed';
+  return code === 'REFUSED' ? 'refused' : 'status';
 }
 
 function upstreamHeaders(

@@ -46,7 +46,7 @@ export class FrameRelay {
   #firstNames: StreamNames | null = null;
   #currentNames: StreamNames | null = null;
   #begun = false;
-  /** Nobody has streamed before, and no event has come yet. */
+  /** No event of this instance has come yet. */
   #atHead = true;
   /** Continuing, and no event with a token has come yet. */
   #atHeadOfContinuation = false;
@@ -82,12 +82,13 @@ export class FrameRelay {
     this.#held = '';
     this.#currentNames = null;
     this.#atHeadOfContinuation = this.begun;
-    this.#atHead = !this.begun;
+    this.#atHead = true;
   }
 
   /**
-   * Throws `MALFORMED` for an event beyond the limit, and `INTERNAL` for an event that tells of a
-   * failure, while somebody else could still do better.
+   * Throws `MALFORMED` for events beyond the limit; `REFUSED` for a continuation that does not show that
+   * it goes on with the right tokens; and `INTERNAL` for an event that tells of a failure, while
+   * somebody else could still do better.
    */
   push(bytes: Buffer): Relayed {
     const all = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes]);
@@ -103,11 +104,13 @@ export class FrameRelay {
     const ended = this.#options.form.ends(all, end);
     // Before anything was seen, somebody else can do better, whatever the engine.
     if (!this.begun) refuseAbort(all, all.indexOf(finishReason));
-    if (!this.begun) refuseFailure(all);
+    // One that nobody could continue tells its client itself.
+    if ((!this.begun || this.#collects !== 'none') && this.#options.form.fails(all, end)) {
+      throw new Fault('INTERNAL', failureIn(all.toString('latin1', 0, end)));
+    }
     if (this.#atHead && all.includes('data:')) {
       this.#atHead = false;
-      // The first event of a stream has the ids of the prompt, or its engine tells none at all.
-      if (this.#collects === 'all' && !all.includes(promptTokenIdsName)) this.#collects = 'none';
+      if (this.#collects === 'all') this.#checkPrompt(all.toString('latin1', 0, end));
     }
     if (this.#collects === 'none') {
       if (!this.begun && !all.includes('data:')) return { bytes: null, ended };
@@ -117,19 +120,36 @@ export class FrameRelay {
     return { bytes: this.#relayed(all.toString('latin1', 0, end), ended), ended };
   }
 
+  /** The first event of a stream has the ids of the prompt, or its engine tells none at all. */
+  #checkPrompt(frames: string): void {
+    const tells = frames.includes(promptTokenIdsName);
+    if (!this.begun) {
+      if (!tells) this.#collects = 'none';
+      return;
+    }
+    // An engine that has never heard of such a prompt would begin the answer anew.
+    const told: number[] = [];
+    withoutMember(frames, promptTokenIdsName, told, false);
+    const given = [...this.#promptTokenIds, ...this.#tokenIds];
+    if (told.length === given.length && told.every((id, at) => id === given[at])) return;
+    const seen = tells
+      ? 'has not taken the prompt'
+      : 'does not tell whether it has taken the prompt';
+    throw new Fault('REFUSED', `${seen} that continues the stream`);
+  }
+
   #relayed(frames: string, ended: boolean): string | null {
-    refuseFailure(frames);
     let ready = frames;
     if (this.#held !== '') {
       ready = '';
-      this.#held += frames;
+      this.#hold(frames);
     } else {
       const finish = frames.indexOf(finishReason);
       if (finish >= 0) {
         refuseAbort(frames, finish);
         const from = frames.lastIndexOf('\n\n', finish);
         ready = from < 0 ? '' : frames.slice(0, from + 2);
-        this.#held = frames.slice(ready.length);
+        this.#hold(frames.slice(ready.length));
       }
     }
     if (ended) {
@@ -142,6 +162,14 @@ export class FrameRelay {
     if (shown === '' || (!this.begun && !shown.includes('data:'))) return null;
     this.#begun = true;
     return shown;
+  }
+
+  #hold(frames: string): void {
+    this.#held += frames;
+    const { frameByteCountMax } = this.#options;
+    if (this.#held.length <= frameByteCountMax) return;
+    const excess = `more than ${frameByteCountMax} bytes come after the finish reason`;
+    throw new Fault('MALFORMED', excess);
   }
 
   /** Takes the ids along, and out where the client did not ask for them. */
@@ -187,7 +215,8 @@ export class FrameRelay {
     for (const frame of frames.split(/(?<=\n\n)/)) {
       const hasTokens = /"token_ids":\[\d/.test(frame);
       if (this.#atHeadOfContinuation && frame.includes(roleMember)) {
-        if (hasTokens) shown += frame.replace(/"role":"assistant",?/, '');
+        const hasText = /"content":"[^"]/.test(frame);
+        if (hasTokens || hasText) shown += frame.replace(/"role":"assistant",?/, '');
       } else shown += frame;
       if (hasTokens) this.#atHeadOfContinuation = false;
     }
@@ -278,12 +307,6 @@ function refuseAbort(frames: Buffer | string, finish: number): void {
   const start = finish + finishReason.length;
   if (finish >= 0 && frames.indexOf('abort"', start) === start) {
     throw new Fault('INTERNAL', 'the instance aborted the stream');
-  }
-}
-
-function refuseFailure(frames: Buffer | string): void {
-  if (frames.includes('data: {"error":')) {
-    throw new Fault('INTERNAL', failureIn(frames.toString('latin1')));
   }
 }
 

@@ -3,12 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { FrameRelay } from '../src/frame-relay.ts';
 import { streamForm } from '../src/stream-form.ts';
 
-const relayOf = (stripsTokenIds = true) =>
-  new FrameRelay({
-    stripsTokenIds,
-    frameByteCountMax: 10_000,
-    form: streamForm('/v1/completions'),
-  });
+const relayOf = (stripsTokenIds = true, path = '/v1/completions') =>
+  new FrameRelay({ stripsTokenIds, frameByteCountMax: 10_000, form: streamForm(path) });
 
 const frame = (choice: object, id = 'a', created = 1) =>
   `data: ${JSON.stringify({ id, created, choices: [choice] })}\n\n`;
@@ -95,6 +91,67 @@ describe('FrameRelay', () => {
       'data: {"choices":[{"token_ids":[5,6],"text":"a"}],"prompt_token_ids":[1,2]}\n\n';
     expect(fed(relay, stream).text).toBe('data: {"choices":[{"text":"a"}]}\n\n');
     expect(relay.tokenIds).toEqual([5, 6]);
+  });
+
+  it.each([
+    ['/v1/completions', 'data: {"error":{"message":"no memory"}}'],
+    ['/v1/completions', 'data: {"error": "no memory"}'],
+    ['/v1/chat/completions', 'data: {"object":"error","message":"no memory"}'],
+    ['/v1/chat/completions', 'event: error\ndata: {"message":"no memory"}'],
+    ['/v1/responses', 'event: response.failed\ndata: {"response":{}}'],
+    ['/v1/responses', 'event: error\ndata: {"type":"error"}'],
+    ['/v1/messages', 'event: error\ndata: {"type":"error"}'],
+  ])('takes no failure for a stream: %s, %s', (path, first) => {
+    const relay = relayOf(true, path);
+    relay.restart('none');
+    expect(() => fed(relay, `: waiting\n\n${first}\n\n`)).toThrow('reported a failure');
+  });
+
+  it('takes no text for a failure', () => {
+    const relay = relayOf();
+    relay.restart('none');
+    const stream = frame({ text: 'event: error\n\ndata: {"error":{}}', error: null });
+    expect(fed(relay, stream).text).toBe(stream);
+  });
+
+  it('keeps no more back than the longest event', () => {
+    const relay = relayOf();
+    relay.restart('output');
+    const finish = frame({ text: 'a', finish_reason: 'stop', token_ids: [1] });
+    const filler = ': nothing\n\n'.repeat(100);
+    const endless = () => {
+      for (let count = 0; count < 100; count += 1) relay.push(Buffer.from(finish + filler));
+    };
+    expect(endless).toThrow(/more than 10000 bytes come after the finish reason/);
+  });
+
+  describe('of an engine that told token ids', () => {
+    const told = (ids: number[], token_ids: number[], text: string, name = 'a') =>
+      frame({ text, finish_reason: null, prompt_token_ids: ids, token_ids }, name);
+    const begun = () => {
+      const relay = relayOf();
+      relay.restart('all');
+      fed(relay, told([1, 2], [3], 'x'));
+      relay.restart('all');
+      return relay;
+    };
+
+    it('goes on with an instance that shows that it has taken all tokens so far', () => {
+      const relay = begun();
+      expect(fed(relay, told([1, 2, 3], [4], 'y', 'b')).text).toBe(
+        frame({ text: 'y', finish_reason: null }),
+      );
+      expect(relay.tokenIds).toEqual([3, 4]);
+    });
+
+    it('refuses one that begins anew, or does not tell', () => {
+      expect(() => fed(begun(), told([1, 2], [3], 'x', 'b'))).toThrow(
+        'has not taken the prompt that continues the stream',
+      );
+      expect(() => fed(begun(), frame({ text: 'x', finish_reason: null }, 'b'))).toThrow(
+        'does not tell whether it has taken the prompt',
+      );
+    });
   });
 
   it('refuses an event without end', () => {
