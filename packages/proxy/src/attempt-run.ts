@@ -165,8 +165,8 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     const call = leg === 'prefill' ? this.#prefill : this.#decode;
     if (call === null) return;
     call.close();
-    const { protocol, pair } = this.#plan;
-    const request = protocol.abortRequest?.(pair);
+    const { protocol, source, pair } = this.#plan;
+    const request = protocol.abortRequest?.(source, pair);
     if (request === undefined) return;
     const { upstream, clock, deadlines } = this.#context;
     // Nobody minds how it ends.
@@ -291,6 +291,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     const { source } = this.#plan;
     if (this.attempt.stage !== 'releasing') return source;
     const body = prefillBody(source);
-    return { ...source, body, members: JsonMembers.parse(body) };
+    const members = JsonMembers.tryParse(body);
+    return members === null ? source : { ...source, body, members };
   }
 }

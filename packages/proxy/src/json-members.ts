@@ -52,6 +52,16 @@ export class JsonMembers {
     return new JsonMembers(bytes, new Scanner(bytes).document());
   }
 
+  /** As `parse`; null instead of a fault. */
+  static tryParse(bytes: Buffer): JsonMembers | null {
+    try {
+      return JsonMembers.parse(bytes);
+    } catch (error) {
+      if (error instanceof Fault) return null;
+      throw error;
+    }
+  }
+
   get byteCount(): number {
     return this.#bytes.length;
   }

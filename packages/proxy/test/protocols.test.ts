@@ -94,6 +94,8 @@ const client =
   '{"prompt":"Once","seed": 9223372036854775807,"max_tokens":64,"min_tokens":4,"stream":true,' +
   '"stream_options":{"include_usage":true},"stop":["\\n"],"x":{"y":"\\u00e9 "},"cache_salt":"s",' +
   '"kv_transfer_params":{"do_remote_prefill":true,"remote_host":"evil"}}';
+/** More members than any object of a client or an engine has. */
+const crowd = Array.from({ length: 1_500 }, (_, at) => `"m${at}":0`).join(',');
 const kept = ['"seed": 9223372036854775807', '"x":{"y":"\\u00e9 "}', '"prompt":"Once"'];
 const params = '{"do_remote_prefill": true,"remote_block_ids":[[1,2]],"n":9223372036854775807}';
 const answer = Buffer.from(
@@ -164,7 +166,9 @@ describe.each(pdProtocolNames)('the protocol %s', (name) => {
       for (const gone of ['best_of', 'min_tokens', 'stream_options']) {
         expect(text(leg)).not.toContain(gone);
       }
+      const crowded = source(`{"sampling_params":{${crowd}}}`, path);
       if (path === '/inference/v1/generate') {
+        expect(json(protocol.prefillLeg(crowded, pair))).toMatchObject(limit);
         expect(text(leg)).toContain('"seed":9223372036854775807');
         expect(json(leg)).not.toHaveProperty('max_tokens');
       }
@@ -179,7 +183,9 @@ describe.each(pdProtocolNames)('the protocol %s', (name) => {
   });
 
   it('takes any answer of the prefill instance', () => {
-    for (const bytes of ['', 'null', '{', '[]', '{"choices":[]}', '{"kv_transfer_params":null}']) {
+    const crowded = `{"kv_transfer_params":{${crowd}}}`;
+    const odd = ['', 'null', '{', '[]', '{"choices":[]}', '{"kv_transfer_params":null}', crowded];
+    for (const bytes of odd) {
       const handover = protocol.handoverOf(Buffer.from(bytes), pair);
       const asked = source('{"prompt":"Once"}');
       expect(text(protocol.decodeLeg(asked, pair, handover))).toContain('"prompt":"Once"');
@@ -390,7 +396,8 @@ describe('SGLang', () => {
 
   it('ends both legs by the id that they carry', () => {
     const { pair, prefill } = legsOf('{"prompt":"Once","rid":"of the client"}');
-    const abort = protocolOf(pair).abortRequest?.(pair);
+    const abort = protocolOf(pair).abortRequest?.(source('{}'), pair);
+    expect(abort?.headers).toEqual(source('{}').headers);
     expect(abort?.path).toBe('/abort_request');
     expect(abort?.body.toString()).toBe(`{"rid":"${pair.attemptId}"}`);
     expect(prefill).toContain(`"rid":"${pair.attemptId}"`);

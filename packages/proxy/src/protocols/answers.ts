@@ -1,4 +1,4 @@
-import { JsonMembers } from '../json-members.ts';
+import type { JsonMembers } from '../json-members.ts';
 
 /** `usage.prompt_tokens_details.cached_tokens` of a whole answer; null when not told. */
 export function cachedTokenCountIn(answer: Buffer): number | null {
@@ -12,15 +12,6 @@ export function cachedTokenCountIn(answer: Buffer): number | null {
     answer.toString('latin1', at + name.length, at + name.length + 12),
   )?.[1];
   return digits === undefined ? null : Number(digits);
-}
-
-/** An answer's members; null where it is no JSON object. */
-export function answerMembers(answer: Buffer): JsonMembers | null {
-  try {
-    return JsonMembers.parse(answer);
-  } catch {
-    return null;
-  }
 }
 
 /** Whether the answer ended because it had the length asked for, in any of the APIs. */

@@ -1,4 +1,5 @@
-import { answerMembers, endedByLength } from './answers.ts';
+import { JsonMembers } from '../json-members.ts';
+import { endedByLength } from './answers.ts';
 import { nixl } from './nixl.ts';
 import type { PdProtocol } from './protocol.ts';
 
@@ -10,7 +11,7 @@ export const mooncakeV0: PdProtocol = {
   ...nixl,
   name: 'mooncake_v0',
   handoverOf(answer, pair) {
-    const members = answerMembers(answer);
+    const members = JsonMembers.tryParse(answer);
     return members !== null && endedByLength(members) ? nixl.handoverOf(answer, pair) : null;
   },
 };

@@ -1,5 +1,6 @@
 import { factsOf } from '../core/pd-facts.ts';
-import { answerMembers, cachedTokenCountIn, endedByLength } from './answers.ts';
+import { JsonMembers } from '../json-members.ts';
+import { cachedTokenCountIn, endedByLength } from './answers.ts';
 import { decodeBody } from './decode-body.ts';
 import { keepsForDecode } from './nixl.ts';
 import { prefillBody } from './prefill-body.ts';
@@ -51,7 +52,7 @@ export const nixlPush: PdProtocol = {
 
 /** A prefill instance pushes only what ended by its length; the decode instance waits for it. */
 export function pushedOf(answer: Buffer): Handover | null {
-  const members = answerMembers(answer);
+  const members = JsonMembers.tryParse(answer);
   if (members === null || !endedByLength(members)) return null;
   return { cachedTokenCount: cachedTokenCountIn(answer), kvTransferParams: null, held: true };
 }

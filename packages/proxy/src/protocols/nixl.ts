@@ -1,6 +1,6 @@
 import type { PoolInstance } from '../core/pool-instance.ts';
 import { JsonMembers } from '../json-members.ts';
-import { answerMembers, cachedTokenCountIn } from './answers.ts';
+import { cachedTokenCountIn } from './answers.ts';
 import { decodeBody } from './decode-body.ts';
 import { prefillBody } from './prefill-body.ts';
 import type { PdProtocol } from './protocol.ts';
@@ -30,7 +30,7 @@ export const nixl: PdProtocol = {
     ),
   }),
   handoverOf(answer, pair) {
-    const params = answerMembers(answer)?.raw('kv_transfer_params') ?? null;
+    const params = JsonMembers.tryParse(answer)?.raw('kv_transfer_params') ?? null;
     if (params === null || !/^\{\s*"/.test(params.toString('latin1', 0, 64))) return null;
     return {
       cachedTokenCount: cachedTokenCountIn(answer),
@@ -50,10 +50,11 @@ export const nixl: PdProtocol = {
  * decode instances on its own host alone.
  */
 function reachable(params: Buffer, prefill: PoolInstance | null): string {
-  const members = JsonMembers.parse(params);
-  const told = members.scalar('remote_host');
+  const members = JsonMembers.tryParse(params);
+  const told = members?.scalar('remote_host');
   const host = prefill?.endpoint.host ?? '';
-  if (typeof told !== 'string' || !isOwnHost(told) || isOwnHost(host)) return params.toString();
+  if (members == null || typeof told !== 'string' || !isOwnHost(told) || isOwnHost(host))
+    return params.toString();
   return members.patched({ set: { remote_host: JSON.stringify(host) } }).toString();
 }
 

@@ -74,10 +74,8 @@ function oneTokenSampling(members: JsonMembers, limit: string, endsByLength: boo
   const set = { [limit]: '1', ...(endsByLength ? { ignore_eos: 'true' } : {}) };
   // What is no object the instance refuses in its own words.
   if (given !== null && given[0] !== openBrace) return given.toString('utf8');
-  return JsonMembers.parse(given ?? emptyObject)
-    .patched({
-      set,
-      delete: ['min_tokens', 'min_new_tokens', 'n', 'best_of', ...(endsByLength ? stops : [])],
-    })
-    .toString('utf8');
+  // Nor does the prompt's KV depend on any of an object too large to look into.
+  const sampling = (given && JsonMembers.tryParse(given)) ?? JsonMembers.parse(emptyObject);
+  const dropped = ['min_tokens', 'min_new_tokens', 'n', 'best_of', ...(endsByLength ? stops : [])];
+  return sampling.patched({ set, delete: dropped }).toString('utf8');
 }

@@ -71,7 +71,7 @@ export interface PdProtocol {
   /** `handover` is null when both legs run at once, and when there was nothing to hand over. */
   decodeLeg(request: LegSource, pair: Pair, handover: Handover | null): LegRequest;
   /** Where closing a leg's connection is not enough to end it: what else its instance is sent. */
-  abortRequest?(pair: Pair): LegRequest;
+  abortRequest?(request: LegSource, pair: Pair): LegRequest;
 }
 
 /** One try of a prefill and a decode leg, with ids of its own that no other try ever uses. */

@@ -9,7 +9,8 @@ const nothingTold = { cachedTokenCount: null, kvTransferParams: null, held: true
 /**
  * SGLang: both legs are sent at once and are the same request, with the prefill instance's bootstrap
  * server and a room in which the two meet. Neither kind can serve without the other. One that waits
- * for its partner does so for minutes, so the pair is ended together, by its `rid` too.
+ * for its partner does so for minutes, so the pair is ended together, by its `rid` too (a batch has none:
+ * it ends with its connection).
  */
 export const sglang: PdProtocol = {
   name: 'sglang',
@@ -21,9 +22,9 @@ export const sglang: PdProtocol = {
   prefillLeg: leg,
   handoverOf: () => nothingTold,
   decodeLeg: leg,
-  abortRequest: ({ attemptId }) => ({
+  abortRequest: ({ headers }, { attemptId }) => ({
     path: '/abort_request',
-    headers: ['content-type', 'application/json'],
+    headers,
     body: Buffer.from(`{"rid":"${attemptId}"}`),
   }),
 };
