@@ -47,7 +47,7 @@ describe('Admission', () => {
     };
     admission.enter('a', waiterOf('first', []));
     for (let count = 0; count < 20_000; count += 1) {
-      admission.enter('a', { begin: refused.begin, pushOut: refused.pushOut });
+      admission.enter('a', { ...refused });
     }
     admission.leave();
     expect([refusedCount, admission.activeCount, admission.queueLength]).toEqual([20_000, 0, 0]);
