@@ -77,6 +77,10 @@ it('instances join, drain and die under load, and nothing is left of it', async 
   expect(status.requests_in_flight).toBe(0);
   expect(status.decode_nodes).toHaveLength(2);
   expect(status.instances.map((one) => one.active_requests)).toEqual([0, 0, 0, 0]);
+  const metrics = await (await fetch(`${bench.url}/metrics`)).text();
+  for (const name of ['requests_in_flight', 'requests_queued', 'held_body_bytes']) {
+    expect(metrics).toMatch(new RegExp(`^tsukimi_proxy_${name} 0$`, 'm'));
+  }
   // Idle connections, of clients and to instances, are closed after some seconds.
   await eventually(
     () => shapeOf(bench.proxyPid).descriptors <= before.descriptors,

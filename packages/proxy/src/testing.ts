@@ -59,6 +59,7 @@ export interface ScriptedRequest {
 }
 
 const serve: Fate = { kind: 'serve' };
+const tokenCountMax = 100_000;
 /** The last id of every prompt, and none of any output. */
 const endOfPrompt = 60_000;
 
@@ -182,7 +183,8 @@ export class ScriptedInstance {
     pieces: readonly Buffer[],
   ): void {
     const text = Buffer.concat(pieces).toString('utf8');
-    const body = JSON.parse(text) as Record<string, unknown>;
+    const body = objectIn(text);
+    if (body === null) return refuse(response, 'the body is no JSON object');
     const asked = { path, headers: request.headers, text, body, aborted: false };
     if (this.#options.keepsRequests !== false) this.requests.push(asked);
     response.on('close', () => {
@@ -216,9 +218,10 @@ export class ScriptedInstance {
     try {
       extra = (await this.#options.connector?.(asked)) ?? {};
     } catch (error) {
-      json(response, 400, { error: { message: (error as Error).message, code: 400 } });
-      return;
+      return refuse(response, (error as Error).message);
     }
+    const flaw = this.#flawOf(body);
+    if (flaw !== null) return refuse(response, flaw);
     this.#answerCount += 1;
     const events = this.#options.answer?.(asked) ?? null;
     if (events !== null) {
@@ -334,6 +337,18 @@ export class ScriptedInstance {
     return frames;
   }
 
+  /** Why a real one would refuse what it is asked; null if it would not. */
+  #flawOf(body: Readonly<Record<string, unknown>>): string | null {
+    for (const name of ['max_tokens', 'max_completion_tokens']) {
+      const limit = body[name] ?? 1;
+      const isFit = Number.isInteger(limit) && Number(limit) > 0 && Number(limit) <= tokenCountMax;
+      if (!isFit) return `${name} must be an integer from 1 to ${tokenCountMax}`;
+    }
+    const { resumed, tokens } = this.#output(body);
+    const others = resumed.some((id, at) => tokens[at]?.id !== id);
+    return others ? 'resumed with other tokens' : null;
+  }
+
   #output(body: Readonly<Record<string, unknown>>) {
     const params = body['kv_transfer_params'] as { prompt_token_ids?: number[] } | undefined;
     const given = params?.prompt_token_ids ?? body['prompt'];
@@ -351,8 +366,6 @@ export class ScriptedInstance {
     const asked = Number(body['max_completion_tokens'] ?? body['max_tokens'] ?? 16);
     const count = asked + (foreign === null ? 0 : resumed.length);
     const tokens = Array.from({ length: count }, (_, at) => scriptedToken(prompt, at));
-    if (resumed.some((id, at) => tokens[at]?.id !== id))
-      throw new Error('resumed with other tokens');
     const cached = body['tsukimi_prefill_cached_tokens'] ?? this.#options.cachedTokenCount ?? 0;
     const usage = {
       prompt_tokens: prompt.length + (foreign === null ? 0 : resumed.length),
@@ -382,6 +395,19 @@ function isChat(path: string): boolean {
 
 function event(value: unknown): string {
   return `data: ${JSON.stringify(value)}\n\n`;
+}
+
+function objectIn(text: string): Record<string, unknown> | null {
+  try {
+    const value = JSON.parse(text) as unknown;
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null;
+  } catch {
+    return null;
+  }
+}
+
+function refuse(response: ServerResponse, message: string): void {
+  json(response, 400, { error: { message, code: 400 } });
 }
 
 function json(response: ServerResponse, status: number, value: unknown): void {
