@@ -1,5 +1,6 @@
 import { Fault } from '@tsukimi/base';
 import type { StreamForm } from './stream-form.ts';
+import { endsInSeveralTokens, hidesTokens, lengthWithText, repeatsText } from './token-text.ts';
 
 export interface FrameRelayOptions {
   /** The client did not ask for them and does not see them. */
@@ -24,6 +25,7 @@ const promptTokenIdsName = '"prompt_token_ids":[';
 const finishReason = '"finish_reason":"';
 const roleMember = '"role":"assistant"';
 const nothing = Buffer.alloc(0);
+const nothingTold: readonly number[] = [];
 
 /**
  * Takes the bytes of one client's stream, from one instance after another, and passes on whole events
@@ -38,6 +40,12 @@ export class FrameRelay {
   #pending: Buffer = nothing;
   /** From the event that tells the finish reason on: kept until the stream's end is certain. */
   #held = '';
+  /** Events at the end whose tokens have no text yet, of an engine that goes on from ids alone. */
+  #textless = '';
+  /** The last event that was passed on may have more tokens than text. */
+  #endsUnsure = false;
+  /** Some of what was passed on is of tokens that were not told. */
+  #hidesTokens = false;
   readonly #tokenIds: number[] = [];
   readonly #promptTokenIds: number[] = [];
   /** Tokens that came before this continuation, which counts them as prompt. */
@@ -60,9 +68,9 @@ export class FrameRelay {
     return this.#tokenIds;
   }
 
-  /** What the first stream told; empty unless `all` was collected and told. */
+  /** What the first stream told; empty unless `all` was collected and told, of every token. */
   get promptTokenIds(): readonly number[] {
-    return this.#promptTokenIds;
+    return this.#hidesTokens ? nothingTold : this.#promptTokenIds;
   }
 
   /** Whether the client has got anything. */
@@ -77,9 +85,13 @@ export class FrameRelay {
   restart(collects: CollectedIds): void {
     this.#collects = collects;
     this.#countedAsPrompt = collects === 'all' ? this.#tokenIds.length : 0;
-    if (!this.begun) this.#promptTokenIds.length = 0;
+    if (!this.begun) {
+      this.#promptTokenIds.length = 0;
+      this.#hidesTokens = false;
+    }
     this.#pending = nothing;
     this.#held = '';
+    this.#textless = '';
     this.#currentNames = null;
     this.#atHeadOfContinuation = this.begun;
     this.#atHead = true;
@@ -152,6 +164,7 @@ export class FrameRelay {
         this.#hold(frames.slice(ready.length));
       }
     }
+    if (this.#collects === 'all') ready = this.#withText(ready);
     if (ended) {
       ready += this.#held;
       this.#held = '';
@@ -166,10 +179,34 @@ export class FrameRelay {
 
   #hold(frames: string): void {
     this.#held += frames;
+    this.#bound(this.#held, 'come after the finish reason');
+  }
+
+  /** Only what somebody else can go on from; see `token-text.ts`. */
+  #withText(frames: string): string {
+    if (hidesTokens(frames)) this.#hidesTokens = true;
+    if (this.#endsUnsure && this.#atHeadOfContinuation) {
+      const count = this.#promptTokenIds.length + this.#tokenIds.length;
+      if (repeatsText(frames, count)) {
+        throw new Fault('REFUSED', 'repeats what the prompt says that continues the stream');
+      }
+    }
+    const all = this.#textless + frames;
+    const ready = all.slice(0, lengthWithText(all));
+    this.#textless = all.slice(ready.length);
+    if (this.#held === '') this.#bound(this.#textless, 'have no text');
+    else {
+      this.#held = this.#textless + this.#held;
+      this.#textless = '';
+    }
+    this.#endsUnsure = endsInSeveralTokens(ready) ?? this.#endsUnsure;
+    return ready;
+  }
+
+  #bound(kept: string, how: string): void {
     const { frameByteCountMax } = this.#options;
-    if (this.#held.length <= frameByteCountMax) return;
-    const excess = `more than ${frameByteCountMax} bytes come after the finish reason`;
-    throw new Fault('MALFORMED', excess);
+    if (kept.length <= frameByteCountMax) return;
+    throw new Fault('MALFORMED', `more than ${frameByteCountMax} bytes ${how}`);
   }
 
   /** Takes the ids along, and out where the client did not ask for them. */

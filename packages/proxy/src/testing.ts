@@ -1,6 +1,9 @@
 /** An instance over real HTTP whose answers, and misfortunes, are scripted. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { type Answerer, event, flawOf, streamFrames, wholeAnswer } from './scripted-answers.ts';
+
+export { scriptedText, scriptedToken } from './scripted-answers.ts';
 
 /** What becomes of one request for completions. */
 export type Fate =
@@ -10,14 +13,23 @@ export type Fate =
   | { readonly kind: 'hang' }
   /** Bytes that are no HTTP. */
   | { readonly kind: 'garbage' }
-  /** Half of an answer that is not streamed. */
-  | { readonly kind: 'half' }
-  /** So many events, then so many bytes of the next one, then this. */
+  /** Half of an answer that is not streamed; with `end`, one without a length that is ended in order. */
+  | { readonly kind: 'half'; readonly how?: 'reset' | 'end' }
+  /** Status 200 with this in it, streamed or not. */
+  | { readonly kind: 'body'; readonly text: string }
+  /** Status 200, then nothing but comments, or white space where no stream was asked for. */
+  | { readonly kind: 'pings' }
+  /**
+   * So many events, then so many bytes of the next one, then this. What is not streamed is served, except
+   * that it is aborted by `abort-event` too.
+   */
   | {
       readonly kind: 'break';
       readonly frameCount: number;
       readonly byteCount?: number;
       readonly how: 'reset' | 'end' | 'stall' | 'error-event' | 'abort-event';
+      /** The event that tells of the error, where it is not OpenAI's. */
+      readonly event?: string;
     };
 
 export interface ScriptedInstanceOptions {
@@ -59,24 +71,8 @@ export interface ScriptedRequest {
 }
 
 const serve: Fate = { kind: 'serve' };
-const tokenCountMax = 100_000;
-/** The last id of every prompt, and none of any output. */
-const endOfPrompt = 60_000;
-
-/** Output token number `at` for a prompt: an id, and a text that needs care in JSON and UTF-8. */
-export function scriptedToken(prompt: string, at: number): { id: number; text: string } {
-  let id = 7 + at * 31;
-  for (let index = 0; index < prompt.length; index += 1) {
-    id = (Math.imul(id, 33) + prompt.charCodeAt(index)) >>> 0;
-  }
-  id %= 50_000;
-  return { id, text: [` w${id}`, ' "é,"', '月\n', ',"token_ids":[1],', '\\'][id % 5] as string };
-}
-
-/** The whole text that an undisturbed instance gives. */
-export function scriptedText(prompt: string, tokenCount: number): string {
-  return Array.from({ length: tokenCount }, (_, at) => scriptedToken(prompt, at).text).join('');
-}
+const errorEvent = event({ error: { message: 'scripted', code: 500 } });
+const pingEveryMs = 100;
 
 export class ScriptedInstance {
   readonly requests: ScriptedRequest[] = [];
@@ -203,8 +199,14 @@ export class ScriptedInstance {
         });
         return;
       case 'half':
-        response.writeHead(200, { 'content-type': 'application/json', 'content-length': 1_000 });
-        response.write('{"id":"half', () => response.socket?.resetAndDestroy());
+        this.#half(response, fate.how ?? 'reset');
+        return;
+      case 'body':
+        response.writeHead(200, { 'content-type': 'application/json' });
+        response.end(fate.text);
+        return;
+      case 'pings':
+        ping(response, body['stream'] === true);
         return;
       case 'serve':
       case 'break':
@@ -220,18 +222,42 @@ export class ScriptedInstance {
     } catch (error) {
       return refuse(response, (error as Error).message);
     }
-    const flaw = this.#flawOf(body);
-    if (flaw !== null) return refuse(response, flaw);
     this.#answerCount += 1;
+    const answerer = this.#answerer();
+    const flaw = flawOf(body, answerer);
+    if (flaw !== null) return refuse(response, flaw);
     const events = this.#options.answer?.(asked) ?? null;
     if (events !== null) {
       response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
       response.end(events);
-    } else if (body['stream'] === true) await this.#stream(path, body, response, fate);
-    else {
+    } else if (body['stream'] === true) {
+      await this.#stream(streamFrames(path, body, answerer), response, fate);
+    } else {
       await this.#pause();
-      this.#whole(path, body, response, extra);
+      const text = JSON.stringify({ ...wholeAnswer(path, body, answerer), ...extra });
+      const aborts = fate.kind === 'break' && fate.how === 'abort-event';
+      sendJson(response, 200, aborts ? text.replace('"length"', '"abort"') : text);
     }
+  }
+
+  #answerer(): Answerer {
+    const { ours = true, tellsTokenIds = true, cachedTokenCount = 0 } = this.#options;
+    return {
+      ...{ ours, tellsTokenIds, cachedTokenCount, model: this.model },
+      id: `cmpl-${this.#port}-${this.#answerCount}`,
+      created: 1_700_000_000 + this.#answerCount,
+    };
+  }
+
+  #half(response: ServerResponse, how: 'reset' | 'end'): void {
+    const type = { 'content-type': 'application/json' };
+    response.shouldKeepAlive = false;
+    response.useChunkedEncodingByDefault = false;
+    response.writeHead(200, how === 'end' ? type : { ...type, 'content-length': 1_000 });
+    response.write('{"id":"half', () => {
+      if (how === 'end') response.socket?.end();
+      else response.socket?.resetAndDestroy();
+    });
   }
 
   async #pause(): Promise<void> {
@@ -239,35 +265,7 @@ export class ScriptedInstance {
     if (gapMs > 0) await new Promise((resolve) => setTimeout(resolve, gapMs));
   }
 
-  #whole(
-    path: string,
-    body: Readonly<Record<string, unknown>>,
-    response: ServerResponse,
-    extra: object,
-  ): void {
-    const { text, usage } = this.#output(body);
-    const asked = body['return_token_ids'] === true && this.#options.ours === false;
-    const ids = asked ? { prompt_token_ids: Array.from({ length: 40 }, (_, at) => at) } : {};
-    const choice = isChat(path)
-      ? { message: { role: 'assistant', content: text } }
-      : { text, ...ids };
-    json(response, 200, {
-      ...(isChat(path) ? ids : {}),
-      id: `cmpl-${this.#port}-${this.#answerCount}`,
-      created: 1_700_000_000 + this.#answerCount,
-      choices: [{ index: 0, ...choice, finish_reason: 'length' }],
-      usage,
-      ...extra,
-    });
-  }
-
-  async #stream(
-    path: string,
-    body: Readonly<Record<string, unknown>>,
-    response: ServerResponse,
-    fate: Fate,
-  ): Promise<void> {
-    const frames = this.#frames(path, body);
+  async #stream(frames: readonly string[], response: ServerResponse, fate: Fate): Promise<void> {
     const breaks = fate.kind === 'break' ? fate : null;
     const shown = breaks === null ? frames : frames.slice(0, breaks.frameCount);
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
@@ -283,7 +281,7 @@ export class ScriptedInstance {
     }
     const part = Buffer.from(frames[breaks.frameCount] ?? '').subarray(0, breaks.byteCount ?? 0);
     if (breaks.how === 'error-event') {
-      response.end('data: {"error":{"message":"scripted","code":500}}\n\ndata: [DONE]\n\n');
+      response.end(`${breaks.event ?? errorEvent}data: [DONE]\n\n`);
     } else if (breaks.how === 'abort-event') {
       const choice = { index: 0, text: '', finish_reason: 'abort', token_ids: [] };
       response.end(event({ id: 'x', created: 1, choices: [choice] }));
@@ -294,107 +292,6 @@ export class ScriptedInstance {
       });
     }
   }
-
-  /** Each token an event, the finish reason with the last one; then usage if asked, then the end. */
-  #frames(path: string, body: Readonly<Record<string, unknown>>): string[] {
-    const { prompt, resumed, tokens, usage, resumedCount } = this.#output(body);
-    const head = {
-      id: `cmpl-${this.#port}-${this.#answerCount}`,
-      object: 'chunk',
-      created: 1_700_000_000 + this.#answerCount,
-      model: this.model,
-    };
-    const asked = body['return_token_ids'] === true && this.#options.tellsTokenIds !== false;
-    const foreign = this.#options.ours === false;
-    const ofPrompt = asked && foreign ? { prompt_token_ids: promptIds(prompt, resumed) } : {};
-    const chunk = (content: object, ids: number[] | null, finish: string | null) => {
-      const first = frames.length === 0 ? ofPrompt : {};
-      return event({
-        ...head,
-        ...(isChat(path) ? first : {}),
-        choices: [
-          {
-            ...{ index: 0, ...content, finish_reason: finish },
-            ...(isChat(path) ? {} : first),
-            ...(asked && ids !== null ? { token_ids: ids } : {}),
-          },
-        ],
-      });
-    };
-    const frames: string[] = [];
-    if (isChat(path)) {
-      const role = { delta: { role: 'assistant', content: '' } };
-      frames.push(chunk(role, foreign ? null : [], null));
-    }
-    tokens.forEach(({ id, text }, at) => {
-      if (at < resumedCount) return;
-      const content = isChat(path) ? { delta: { content: text } } : { text };
-      frames.push(chunk(content, [id], at === tokens.length - 1 ? 'length' : null));
-    });
-    const options = body['stream_options'] as { include_usage?: boolean } | undefined;
-    if (options?.include_usage === true) frames.push(event({ ...head, choices: [], usage }));
-    frames.push('data: [DONE]\n\n');
-    return frames;
-  }
-
-  /** Why a real one would refuse what it is asked; null if it would not. */
-  #flawOf(body: Readonly<Record<string, unknown>>): string | null {
-    for (const name of ['max_tokens', 'max_completion_tokens']) {
-      const limit = body[name] ?? 1;
-      const isFit = Number.isInteger(limit) && Number(limit) > 0 && Number(limit) <= tokenCountMax;
-      if (!isFit) return `${name} must be an integer from 1 to ${tokenCountMax}`;
-    }
-    const { resumed, tokens } = this.#output(body);
-    const others = resumed.some((id, at) => tokens[at]?.id !== id);
-    return others ? 'resumed with other tokens' : null;
-  }
-
-  #output(body: Readonly<Record<string, unknown>>) {
-    const params = body['kv_transfer_params'] as { prompt_token_ids?: number[] } | undefined;
-    const given = params?.prompt_token_ids ?? body['prompt'];
-    const foreign =
-      this.#options.ours === false && Array.isArray(given) ? (given as number[]) : null;
-    const prompt =
-      foreign === null
-        ? JSON.stringify(body['prompt'] ?? body['messages'] ?? body['input'] ?? '')
-        : promptOf(foreign);
-    const resume = body['tsukimi_resume'] as { output_token_ids: number[] } | undefined;
-    const resumed =
-      foreign === null
-        ? (resume?.output_token_ids ?? [])
-        : foreign.slice(foreign.indexOf(endOfPrompt) + 1);
-    const asked = Number(body['max_completion_tokens'] ?? body['max_tokens'] ?? 16);
-    const count = asked + (foreign === null ? 0 : resumed.length);
-    const tokens = Array.from({ length: count }, (_, at) => scriptedToken(prompt, at));
-    const cached = body['tsukimi_prefill_cached_tokens'] ?? this.#options.cachedTokenCount ?? 0;
-    const usage = {
-      prompt_tokens: prompt.length + (foreign === null ? 0 : resumed.length),
-      completion_tokens: asked,
-      total_tokens: prompt.length + count,
-      prompt_tokens_details: { cached_tokens: cached },
-    };
-    const text = tokens.map((token) => token.text).join('');
-    return { prompt, resumed, tokens, text, usage, resumedCount: resumed.length };
-  }
-}
-
-/** Each character an id; with `resumed` behind, as an engine takes a continuation. */
-function promptIds(prompt: string, resumed: readonly number[]): number[] {
-  const characters = Array.from({ length: prompt.length - 1 }, (_, at) => prompt.charCodeAt(at));
-  return [...characters, endOfPrompt, ...resumed];
-}
-
-function promptOf(ids: readonly number[]): string {
-  const text = String.fromCharCode(...ids.slice(0, ids.indexOf(endOfPrompt)));
-  return text + (text.startsWith('"') ? '"' : ']');
-}
-
-function isChat(path: string): boolean {
-  return path.endsWith('/chat/completions');
-}
-
-function event(value: unknown): string {
-  return `data: ${JSON.stringify(value)}\n\n`;
 }
 
 function objectIn(text: string): Record<string, unknown> | null {
@@ -410,8 +307,19 @@ function refuse(response: ServerResponse, message: string): void {
   json(response, 400, { error: { message, code: 400 } });
 }
 
+/** Until the other side has had enough. */
+function ping(response: ServerResponse, streams: boolean): void {
+  const type = streams ? 'text/event-stream; charset=utf-8' : 'application/json';
+  response.writeHead(200, { 'content-type': type });
+  const pings = setInterval(() => response.write(streams ? ': ping\n\n' : ' '), pingEveryMs);
+  response.on('close', () => clearInterval(pings));
+}
+
 function json(response: ServerResponse, status: number, value: unknown): void {
-  const text = JSON.stringify(value);
+  sendJson(response, status, JSON.stringify(value));
+}
+
+function sendJson(response: ServerResponse, status: number, text: string): void {
   response.writeHead(status, {
     'content-type': 'application/json',
     'content-length': Buffer.byteLength(text),

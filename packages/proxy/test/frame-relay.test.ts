@@ -144,6 +144,63 @@ describe('FrameRelay', () => {
       expect(relay.tokenIds).toEqual([3, 4]);
     });
 
+    const event = (token_ids: number[], text: string, finish_reason: string | null = null) =>
+      frame({ text, finish_reason, token_ids });
+    const shown = (text: string, finish_reason: string | null = null) =>
+      frame({ text, finish_reason });
+
+    it('keeps back tokens that have no text yet, from which nobody could go on', () => {
+      const relay = begun();
+      const first = told([1, 2, 3], [4], 'y') + event([5], '');
+      expect(fed(relay, first + event([6], '')).text).toBe(shown('y'));
+      expect(relay.tokenIds).toEqual([3, 4]);
+      expect(fed(relay, event([7], '月')).text).toBe(shown('') + shown('') + shown('月'));
+      expect(relay.tokenIds).toEqual([3, 4, 5, 6, 7]);
+    });
+
+    it('forgets them with the instance, and shows them at the end of the stream', () => {
+      const relay = begun();
+      fed(relay, told([1, 2, 3], [4], 'y') + event([5], ''));
+      const finish = event([6], '', 'length');
+      expect(fed(relay, finish).text).toBe('');
+      relay.restart('all');
+      expect(relay.tokenIds).toEqual([3, 4]);
+      const again = told([1, 2, 3, 4], [5], '');
+      expect(fed(relay, again + finish + done)).toEqual({
+        text: shown('') + shown('', 'length') + done,
+        ended: true,
+      });
+    });
+
+    it('keeps no more of them back than the longest event', () => {
+      const relay = begun();
+      fed(relay, told([1, 2, 3], [4], 'y'));
+      const endless = () => {
+        for (let count = 0; count < 1_000; count += 1) relay.push(Buffer.from(event([5], '')));
+      };
+      expect(endless).toThrow('more than 10000 bytes have no text');
+    });
+
+    it('refuses one that repeats the prompt, where several tokens may have ended in half a character', () => {
+      const repeated = told([1, 2, 3, 4, 5], [6], 'all that was asked and said, 月');
+      const relay = begun();
+      fed(relay, told([1, 2, 3], [4, 5], 'y'));
+      relay.restart('all');
+      expect(() => fed(relay, repeated)).toThrow('repeats what the prompt says');
+      const sure = begun();
+      fed(sure, told([1, 2, 3], [4], 'y') + event([5], 'z'));
+      sure.restart('all');
+      expect(fed(sure, repeated).text).toBe(shown('all that was asked and said, 月'));
+    });
+
+    it('is not gone on with where some tokens were not told', () => {
+      const relay = begun();
+      fed(relay, told([1, 2, 3], [4], 'y'));
+      expect(relay.promptTokenIds).toEqual([1, 2]);
+      fed(relay, shown('z'));
+      expect(relay.promptTokenIds).toEqual([]);
+    });
+
     it('refuses one that begins anew, or does not tell', () => {
       expect(() => fed(begun(), told([1, 2], [3], 'x', 'b'))).toThrow(
         'has not taken the prompt that continues the stream',
