@@ -11,9 +11,13 @@ if (unknown.length > 0) {
 for (const name of asked.length > 0 ? asked : names) {
   const file = name === 'proxy' ? 'proxy/run' : name;
   const path = fileURLToPath(new URL(`./${file}.ts`, import.meta.url));
-  const benchmark = (await import(path)) as { run(): Promise<object | object[]> };
-  for (const result of [await benchmark.run()].flat())
-    process.stdout.write(`${JSON.stringify(result)}\n`);
+  const benchmark = (await import(path)) as {
+    run(): Promise<object | object[]> | AsyncIterable<object>;
+  };
+  const results = benchmark.run();
+  // What takes minutes tells each result as it comes.
+  const lines = Symbol.asyncIterator in results ? results : [await results].flat();
+  for await (const line of lines) process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 // Sockets that a benchmark keeps alive must not keep this process.
-process.exit(0);
+process.exit();

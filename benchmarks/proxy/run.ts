@@ -7,7 +7,7 @@
 import { Processes } from '../../e2e/processes.ts';
 import { Contender, type ContenderName, routerNames } from './contenders.ts';
 import { Driver, type Load, type Loaded } from './driver.ts';
-import { type Figures, figuresOf, verdicts } from './verdicts.ts';
+import { type Figures, figuresOf, type Held, verdicts } from './verdicts.ts';
 
 const roundMs = Number(process.env['TSUKIMI_BENCH_ROUND_MS'] ?? 4_000);
 const roundCount = Number(process.env['TSUKIMI_BENCH_ROUNDS'] ?? 2);
@@ -28,27 +28,26 @@ const loads: readonly { name: string; load: Load; demo?: boolean }[] = [
 ];
 
 /** A line for each load with the figures of each proxy, one for memory, then the verdicts. */
-export async function run(): Promise<object[]> {
+export async function* run(): AsyncGenerator<object> {
   await using processes = new Processes();
   const driver = await Driver.start(processes, loadCore);
   const contenders: Contender[] = [];
   for (const name of contenderNames()) {
     contenders.push(await Contender.start(name, processes, driver, proxyCore));
   }
-  const lines: object[] = [];
   const byLoad = new Map<string, Map<string, Figures>>();
   for (const { name, load, demo } of loads) {
     const asked = contenders.filter((one) => demo === true || one.name !== 'demo');
     const figures = await measured(driver, asked, load);
     byLoad.set(name, figures);
-    lines.push({ benchmark: 'proxy', load: name, ...Object.fromEntries(figures) });
+    yield { benchmark: 'proxy', load: name, ...Object.fromEntries(figures) };
   }
-  const memory = await memoryOf(driver, contenders);
-  lines.push({ benchmark: 'proxy', load: `${idleCount} idle connections`, ...memory });
-  const ours = memory['tsukimi']?.most_mb ?? Number.POSITIVE_INFINITY;
-  const judged = verdicts(byLoad, ours);
-  if (judged.some(({ verdict }) => verdict === 'failed')) process.exitCode = 1;
-  return [...lines, ...judged];
+  const held = await heldBy(driver, contenders);
+  yield { benchmark: 'proxy', load: `${idleCount} idle connections`, ...held };
+  for (const verdict of verdicts(byLoad, held['tsukimi'] as Held, idleCount)) {
+    if (verdict.verdict === 'failed') process.exitCode = 1;
+    yield verdict;
+  }
 }
 
 function contenderNames(): ContenderName[] {
@@ -79,13 +78,13 @@ async function measured(
 }
 
 /** Resident megabytes after the loads, and with many connections that do nothing. */
-async function memoryOf(driver: Driver, contenders: readonly Contender[]) {
-  const memory: Record<string, { most_mb: number; idle_mb: number; open: number }> = {};
+async function heldBy(driver: Driver, contenders: readonly Contender[]) {
+  const held: Record<string, Held> = {};
   for (const contender of contenders) {
     const open = await driver.hold(contender.address, idleCount, 10_000);
     const { nowMb, mostMb } = contender.memory;
-    memory[contender.name] = { most_mb: mostMb, idle_mb: nowMb, open };
+    held[contender.name] = { most_mb: mostMb, idle_mb: nowMb, open };
     await driver.release();
   }
-  return memory;
+  return held;
 }
