@@ -74,6 +74,11 @@ export class VllmInstance implements AsyncDisposable {
     return Number(line.exec(text)?.[1] ?? 0);
   }
 
+  /** As `kill -9` of all that belongs to it. */
+  kill(): void {
+    killAll(processTree(this.#started.child.pid ?? 0));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const { pid } = this.#started.child;
     if (pid === undefined) return;

@@ -1,3 +1,5 @@
+import type { Answer } from '../../e2e/client.ts';
+
 /** Requests that have no block in common, so that nothing but the hand-over brings KV to the decode instance. */
 export interface Question {
   readonly name: string;
@@ -28,6 +30,21 @@ export function questions(model: string, run: number, count: number): Question[]
       },
     };
   });
+}
+
+/** What is not as in the answer of an instance that does all by itself. */
+export function flawOf(answer: Answer, lone: Answer): string | null {
+  if (answer.failure !== null) return `status ${answer.status}: ${answer.failure}`;
+  if (answer.text !== lone.text) {
+    let at = 0;
+    while (answer.text.charAt(at) === lone.text.charAt(at)) at += 1;
+    return `another text than a lone instance, from character ${at} on`;
+  }
+  if (answer.tokenIds.join() !== lone.tokenIds.join()) return 'other tokens than a lone instance';
+  if (answer.finishReason !== lone.finishReason) return `finish reason ${answer.finishReason}`;
+  if (answer.usage?.prompt_tokens !== lone.usage?.prompt_tokens) return 'another length of prompt';
+  if (answer.usage?.completion_tokens !== lone.usage?.completion_tokens) return 'another length';
+  return (answer.usage?.completion_tokens ?? 0) > 0 ? null : 'no tokens';
 }
 
 /** Words that follow from the seed, a number with the first of them. */

@@ -1,8 +1,9 @@
 /**
- * `npm run interop:vllm [-- CONNECTOR …]`: the published vLLM, a prefill and a decode instance of it behind
+ * `npm run interop:vllm [-- store | nixl | resume …]`: the published vLLM, a prefill and a decode instance of it behind
  * our proxy, on our master and metadata server. Every request must be answered as an instance answers it
  * that does all by itself, and the decode instance's own metric must show that it computed none of the
- * full blocks of the prompt. Prints a line for each request and a verdict; exits with 1 when any fails.
+ * full blocks of the prompt. `resume`: of two decode instances one is killed in the middle of streams, then the
+ * other, and no stream must show it. Prints a line for each request and a verdict; exits with 1 when any fails.
  *
  * Installs 6.5 GB and starts engines that take minutes, so it is no part of the tests.
  */
@@ -13,10 +14,12 @@ import { type Answer, ask } from '../../e2e/client.ts';
 import { freePorts, Processes } from '../../e2e/processes.ts';
 import { installVllm, release } from './install.ts';
 import { blockSize, VllmInstance } from './instance.ts';
-import { type Question, questions } from './questions.ts';
+import { flawOf, type Question, questions } from './questions.ts';
+import { longStreams, resumeStreams } from './resume.ts';
 import { type Connector, type Scene, startScene, type World } from './scenes.ts';
 
-const known: readonly Connector[] = ['store', 'nixl'];
+const connectors = ['store', 'nixl'] as const;
+const known = [...connectors, 'resume'] as const;
 const requestCount = 20;
 /** The engine counts a little after it has answered. */
 const metricWithinMs = 5_000;
@@ -34,17 +37,9 @@ function offeredTokens(connector: Connector, { usage }: Answer): number {
   return Math.floor((promptTokens - 1) / blockSize) * blockSize;
 }
 
-function flawOf(answer: Answer, lone: Answer): string | null {
-  if (answer.failure !== null) return `status ${answer.status}: ${answer.failure}`;
-  if (answer.text !== lone.text) return 'another text than a lone instance';
-  if (answer.tokenIds.join() !== lone.tokenIds.join()) return 'other tokens than a lone instance';
-  if (answer.tokenIds.length === 0) return 'no tokens';
-  return null;
-}
-
 /** How far the metric has moved, once it shows what it should; what it shows at last otherwise. */
 async function externalTokens(
-  { decode }: Scene,
+  decode: VllmInstance,
   before: number,
   expected: number,
 ): Promise<number> {
@@ -59,14 +54,15 @@ async function externalTokens(
 
 /** One after the other, each judged by itself. The number of good ones. */
 async function inTurn(scene: Scene, name: Connector, all: readonly Question[], lone: Answer[]) {
+  const decode = scene.decodes[0] as VllmInstance;
   let goodCount = 0;
   for (const [at, question] of all.entries()) {
-    const before = await scene.decode.externalTokenCount();
+    const before = await decode.externalTokenCount();
     const startMs = performance.now();
     const answer = await send(question, scene.proxyUrl);
     const tookMs = Math.round(performance.now() - startMs);
     const expected = offeredTokens(name, lone[at] as Answer);
-    const external = await externalTokens(scene, before, expected);
+    const external = await externalTokens(decode, before, expected);
     const flaw = flawOf(answer, lone[at] as Answer);
     const isGood = flaw === null && external === expected;
     if (isGood) goodCount += 1;
@@ -79,11 +75,12 @@ async function inTurn(scene: Scene, name: Connector, all: readonly Question[], l
 
 /** All at once, judged by their sum. */
 async function atOnce(scene: Scene, name: Connector, all: readonly Question[], lone: Answer[]) {
-  const before = await scene.decode.externalTokenCount();
+  const decode = scene.decodes[0] as VllmInstance;
+  const before = await decode.externalTokenCount();
   const answers = await Promise.all(all.map((question) => send(question, scene.proxyUrl)));
   const flaws = answers.filter((answer, at) => flawOf(answer, lone[at] as Answer) !== null).length;
   const expected = lone.reduce((sum, answer) => sum + offeredTokens(name, answer), 0);
-  const external = await externalTokens(scene, before, expected);
+  const external = await externalTokens(decode, before, expected);
   const isGood = flaws === 0 && external === expected;
   print(
     `${name} ${all.length} at once: external ${external}/${expected}, ${flaws} other answers ${isGood ? 'ok' : 'FAILED'}`,
@@ -93,8 +90,8 @@ async function atOnce(scene: Scene, name: Connector, all: readonly Question[], l
 
 async function main(): Promise<boolean> {
   const args = process.argv.slice(2);
-  const asked = args.length === 0 ? known : known.filter((name) => args.includes(name));
-  if (asked.length === 0 || args.some((name) => !known.some((one) => one === name))) {
+  const asks = (name: (typeof known)[number]) => args.length === 0 || args.includes(name);
+  if (args.some((name) => !known.some((one) => one === name))) {
     print(`usage: npm run interop:vllm [-- ${known.join(' | ')}]`);
     return false;
   }
@@ -105,7 +102,8 @@ async function main(): Promise<boolean> {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const world: World = { processes, python, model };
-  const rounds = asked.map((connector, at) => ({
+  const streams = asks('resume') ? longStreams(model) : [];
+  const rounds = connectors.filter(asks).map((connector, at) => ({
     connector,
     inTurn: questions(model, 2 * at, requestCount),
     atOnce: questions(model, 2 * at + 1, requestCount),
@@ -117,7 +115,8 @@ async function main(): Promise<boolean> {
       ...{ label: 'lone', port: await freePorts(1), transfer: null },
     });
     await instance.ready();
-    for (const question of rounds.flatMap((round) => [...round.inTurn, ...round.atOnce])) {
+    const all = rounds.flatMap((round) => [...round.inTurn, ...round.atOnce]);
+    for (const question of [...all, ...streams.flat()]) {
       const answer = await send(question, instance.url);
       if (answer.failure !== null) throw new Error(`the lone instance: ${answer.failure}`);
       lone.set(question, answer);
@@ -134,6 +133,13 @@ async function main(): Promise<boolean> {
       `${round.connector}: vLLM ${release}, all full blocks from outside and the same answer in ${count} of ${requestCount} requests: ${verdict}`,
     );
     isGood &&= verdict === 'ok';
+  }
+  if (streams.length > 0) {
+    const isWhole = await resumeStreams(world, streams, lone, print);
+    print(
+      `resume: vLLM ${release}, no stream shows that an instance was killed: ${isWhole ? 'ok' : 'FAILED'}`,
+    );
+    isGood &&= isWhole;
   }
   return isGood;
 }

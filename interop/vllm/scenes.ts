@@ -7,10 +7,10 @@ import { VllmInstance } from './instance.ts';
 /** How KV comes from the prefill to the decode instance. */
 export type Connector = 'store' | 'nixl';
 
-/** A prefill and a decode instance behind `tsukimi proxy`. */
+/** A prefill instance and decode instances behind `tsukimi proxy`. */
 export interface Scene extends AsyncDisposable {
   readonly proxyUrl: string;
-  readonly decode: VllmInstance;
+  readonly decodes: readonly VllmInstance[];
 }
 
 export interface World {
@@ -19,35 +19,44 @@ export interface World {
   readonly model: string;
 }
 
-export async function startScene(connector: Connector, world: World): Promise<Scene> {
+export async function startScene(
+  connector: Connector,
+  world: World,
+  decodeCount = 1,
+): Promise<Scene> {
   const { processes } = world;
-  const ports = await freePorts(8);
+  const ports = await freePorts(1 + 3 * (1 + decodeCount));
   const env = connector === 'store' ? await storeEnv(processes) : {};
-  const instances = (['prefill', 'decode'] as const).map((role, at) =>
-    VllmInstance.launch(processes, {
+  const roles = [
+    'prefill',
+    ...Array.from({ length: decodeCount }, () => 'decode' as const),
+  ] as const;
+  const instances = roles.map((role, at) => {
+    const port = ports + 1 + 3 * at;
+    return VllmInstance.launch(processes, {
       ...world,
       label: `${connector}-${role}`,
-      port: ports + at,
-      transfer: transferOf(connector, role, ports + 4 + at),
-      env: { ...env, ...sideChannel(ports + 6 + at) },
-    }),
-  ) as [VllmInstance, VllmInstance];
-  const [prefill, decode] = instances;
+      port,
+      transfer: transferOf(connector, role, port + 1),
+      env: { ...env, ...sideChannel(port + 2) },
+    });
+  });
+  const [prefill, ...decodes] = instances as [VllmInstance, ...VllmInstance[]];
   const stop = async () => {
     await Promise.all(instances.map((one) => one[Symbol.asyncDispose]()));
   };
   try {
     await Promise.all(instances.map((one) => one.ready()));
-    const proxyUrl = `http://127.0.0.1:${ports + 2}`;
+    const proxyUrl = `http://127.0.0.1:${ports}`;
     const started = processes.start(
       [
-        ...['proxy', '--model', world.model, '--host', '127.0.0.1', '--port', String(ports + 2)],
-        ...['--prefill', prefill.address, '--decode', decode.address],
+        ...['proxy', '--model', world.model, '--host', '127.0.0.1', '--port', String(ports)],
+        ...['--prefill', prefill.address, '--decode', ...decodes.map(({ address }) => address)],
       ],
       { env },
     );
     await untilReady(`${proxyUrl}/health`, started);
-    return { proxyUrl, decode, [Symbol.asyncDispose]: stop };
+    return { proxyUrl, decodes, [Symbol.asyncDispose]: stop };
   } catch (error) {
     await stop();
     throw error;
