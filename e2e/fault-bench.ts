@@ -1,3 +1,5 @@
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { eventually } from '@tsukimi/base/testing';
 import { type ScriptedInstanceOptions, scriptedText } from '@tsukimi/proxy/testing';
@@ -15,11 +17,19 @@ export interface FaultBenchOptions {
   readonly prefill: readonly InstanceScript[];
   readonly decode: readonly InstanceScript[];
   readonly argv?: readonly string[];
+  /** `heapBytes` will be asked. */
+  readonly tellsHeap?: boolean;
 }
 
 interface Scripted {
   readonly port: number;
   started: Started;
+}
+
+export interface Load {
+  /** Happens once a quarter of all is under way. */
+  readonly fault?: () => void | Promise<void>;
+  readonly streams?: 'half' | 'never';
 }
 
 export interface Outcome {
@@ -30,6 +40,7 @@ export interface Outcome {
 }
 
 const program = fileURLToPath(new URL('scripted-instance.ts', import.meta.url));
+const heapTeller = new URL('heap-teller.mjs', import.meta.url).href;
 const model = 'tsukimi-demo';
 const tokenCount = 12;
 
@@ -100,13 +111,13 @@ export class FaultBench implements AsyncDisposable {
   }
 
   /**
-   * `clientCount` clients ask `eachCount` times, every second time for a stream. `fault` happens once a
-   * quarter of all is under way.
+   * `clientCount` clients ask `eachCount` times, for a completion or a chat, and every second time for a
+   * stream.
    */
   async load(
     clientCount: number,
     eachCount: number,
-    fault: () => void | Promise<void> = () => {},
+    { fault = () => {}, streams = 'half' }: Load = {},
   ): Promise<Outcome> {
     const failures: string[] = [];
     let longestMs = 0;
@@ -117,7 +128,10 @@ export class FaultBench implements AsyncDisposable {
         begunCount += 1;
         if (begunCount * 4 >= clientCount * eachCount) faulted ??= (async () => await fault())();
         const startMs = performance.now();
-        const failure = await this.#askOne((turn & 1) === 0);
+        const failure = await this.#askOne(
+          (turn & 2) !== 0,
+          streams === 'half' && (turn & 1) === 0,
+        );
         longestMs = Math.max(longestMs, performance.now() - startMs);
         if (failure !== null) failures.push(failure);
       }
@@ -128,17 +142,39 @@ export class FaultBench implements AsyncDisposable {
   }
 
   /** Null when every token came, once and in order. */
-  async #askOne(stream: boolean): Promise<string | null> {
+  async #askOne(chats: boolean, stream: boolean): Promise<string | null> {
     const prompt = `Question ${this.#askedCount++}: "why?"`;
-    const body = { model, prompt, max_tokens: tokenCount, temperature: 0, stream };
-    const answer: Answer = await ask(this.url, body, { signal: AbortSignal.timeout(60_000) });
+    const messages = [{ role: 'user', content: prompt }];
+    const answer: Answer = await ask(
+      this.url,
+      {
+        ...{ model, max_tokens: tokenCount, temperature: 0, stream },
+        ...(chats ? { messages } : { prompt }),
+      },
+      {
+        path: chats ? '/v1/chat/completions' : '/v1/completions',
+        signal: AbortSignal.timeout(60_000),
+      },
+    );
     if (answer.failure !== null) return `${answer.status}: ${answer.failure}`;
-    const expected = scriptedText(JSON.stringify(prompt), tokenCount);
+    const expected = scriptedText(JSON.stringify(chats ? messages : prompt), tokenCount);
     if (answer.text !== expected) return `"${answer.text}", not "${expected}"`;
     return answer.finishReason === 'length' ? null : `finish reason ${answer.finishReason}`;
   }
 
-  async #start({ prefill, decode, argv = [] }: FaultBenchOptions): Promise<void> {
+  /** Bytes that the proxy holds after a collection of garbage. */
+  async heapBytes(): Promise<number> {
+    rmSync(this.#heapPath, { force: true });
+    process.kill(this.proxyPid, 'SIGUSR2');
+    await eventually(() => existsSync(this.#heapPath), 'the proxy to tell its heap', 30_000);
+    return Number(readFileSync(this.#heapPath, 'utf8'));
+  }
+
+  get #heapPath(): string {
+    return join(this.processes.directory, 'heap');
+  }
+
+  async #start({ prefill, decode, argv = [], tellsHeap }: FaultBenchOptions): Promise<void> {
     const first = await freePorts(prefill.length + decode.length + 1);
     let port = first + 1;
     for (const [kind, scripts] of [['prefill', prefill] as const, ['decode', decode] as const]) {
@@ -150,10 +186,14 @@ export class FaultBench implements AsyncDisposable {
     const all = [...this.prefill, ...this.decode];
     for (const one of all) await untilReady(`http://127.0.0.1:${one.port}/health`, one.started);
     const list = (kind: Kind) => this[kind].map((one) => `127.0.0.1:${one.port}`).join(',');
-    const proxy = this.processes.start([
-      ...['proxy', '--model', model, '--host', '127.0.0.1', '--port', String(first)],
-      ...['--prefill', list('prefill'), '--decode', list('decode'), ...argv],
-    ]);
+    const env = { NODE_OPTIONS: `--import=${heapTeller}`, HEAP_FILE: this.#heapPath };
+    const proxy = this.processes.start(
+      [
+        ...['proxy', '--model', model, '--host', '127.0.0.1', '--port', String(first)],
+        ...['--prefill', list('prefill'), '--decode', list('decode'), ...argv],
+      ],
+      tellsHeap === true ? { env } : {},
+    );
     this.url = `http://127.0.0.1:${first}`;
     this.proxyPid = proxy.child.pid ?? 0;
     await untilReady(`${this.url}/ready`, proxy);

@@ -17,7 +17,12 @@ export class HostileClients implements Disposable {
     return socket;
   }
 
-  /** Opens connections that say nothing; resolves when each is accepted, or turned away. */
+  /** Those that the server has not cut. */
+  get openCount(): number {
+    return this.#sockets.size;
+  }
+
+  /** Opens connections that say nothing; resolves when each is accepted, or turned away: see `openCount`. */
   async idle(port: number, count: number): Promise<void> {
     const sockets = Array.from({ length: count }, () => this.send(port, Buffer.alloc(0)));
     await eventually(
@@ -26,14 +31,16 @@ export class HostileClients implements Disposable {
     );
   }
 
-  /** Sends the start of something, then a byte now and then; resolves when the server has had enough. */
-  slowly(port: number, start: Buffer, byte: number): Promise<void> {
+  /** Sends the start of something, then a byte now and then; resolves with what the server said when it has had enough. */
+  slowly(port: number, start: Buffer, byte: number): Promise<string> {
     const socket = this.send(port, start);
+    let answer = '';
+    socket.on('data', (bytes: Buffer) => (answer += bytes.toString('latin1')));
     const drip = setInterval(() => socket.write(Buffer.from([byte])), 1_000);
     return new Promise((resolve) => {
       socket.once('close', () => {
         clearInterval(drip);
-        resolve();
+        resolve(answer);
       });
     });
   }

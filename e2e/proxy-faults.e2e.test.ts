@@ -28,7 +28,16 @@ const both = (name: string, script: InstanceScript): Row[] => [
   { name: `prefill ${name}`, prefill: script },
   { name: `decode ${name}`, decode: script },
 ];
-const breaks = (how: string) => answers({ kind: 'break', frameCount: 3, byteCount: 20, how });
+const breaks = (how: string, event?: string, frameCount = 3) =>
+  answers({ kind: 'break', frameCount, byteCount: 20, how, event });
+/** How engines tell of an error within a stream. */
+const errorEvents = {
+  "OpenAI's": 'data: {"error":{"message":"scripted","code":500}}\n\n',
+  'an event called error': 'event: error\ndata: {"message":"scripted"}\n\n',
+  'an object called error': 'data: {"object":"error","message":"scripted","code":500}\n\n',
+  'one without a space': 'data:{"error":{"message":"scripted"}}\n\n',
+  'one with CRLF': 'data: {"error": {"message": "scripted"}}\r\n\r\n',
+};
 
 const rows: readonly Row[] = [
   { name: 'prefill: kill -9', fault: (bench) => bench.kill('prefill') },
@@ -45,9 +54,17 @@ const rows: readonly Row[] = [
   ...both('answers 503', answers({ kind: 'status', status: 503 })),
   ...both('answers garbage', answers({ kind: 'garbage' })),
   ...both('answers half', answers({ kind: 'half' })),
+  { name: 'decode aborts', decode: breaks('abort-event') },
+  { name: 'decode aborts at once', decode: breaks('abort-event', undefined, 0) },
+  ...Object.entries(errorEvents).flatMap(([name, event]) => [
+    {
+      name: `decode tells of an error at once: ${name}`,
+      decode: breaks('error-event', event, 0),
+    },
+    { name: `decode tells of an error: ${name}`, decode: breaks('error-event', event) },
+  ]),
   { name: 'decode cuts its streams', decode: breaks('reset') },
   { name: 'decode ends its streams early', decode: breaks('end') },
-  { name: 'decode tells of an error in its streams', decode: breaks('error-event') },
   { name: 'decode lets its streams stall', decode: breaks('stall') },
   {
     name: 'prefill comes back as another engine',
@@ -90,7 +107,9 @@ describe.each(Object.keys(engines) as Engine[])('%s', (engine) => {
       decode: [{ ...good, ...decode }, good],
       argv: [...impatient, ...(argv ?? [])],
     });
-    const outcome = await bench.load(clientCount, eachCount, () => fault?.(bench, good));
+    const outcome = await bench.load(clientCount, eachCount, {
+      fault: () => fault?.(bench, good),
+    });
     note(`${engine}, ${name}`, outcome);
     // What nobody met proves nothing.
     if (fault !== undefined) expect(await bench.retryCount()).toBeGreaterThan(0);
@@ -113,8 +132,10 @@ describe('the master of a store that vLLM shares', () => {
       ...['master', '--rpc-port', String(port), '--metrics-port', String(http)],
     ]);
     await untilReady(`http://127.0.0.1:${http}/health`, master);
-    const outcome = await bench.load(clientCount, eachCount, () => {
-      master.child.kill('SIGKILL');
+    const outcome = await bench.load(clientCount, eachCount, {
+      fault: () => {
+        master.child.kill('SIGKILL');
+      },
     });
     note('vllm, master: kill -9', outcome);
     expect(outcome.failures).toEqual([]);

@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { SeededRandom } from '@tsukimi/base';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FaultBench } from './fault-bench.ts';
 import { fuzzedRequest } from './fuzzed-requests.ts';
 import { HostileClients } from './hostile.ts';
+import { descriptorCount, residentMegabytes } from './process-shape.ts';
 import { sized } from './processes.ts';
 
 const idleCount = sized({ smoke: 2_000, full: 10_000 });
@@ -36,7 +36,8 @@ let undisturbed: Promise<string[]>;
 let probing = true;
 
 beforeAll(async () => {
-  bench = await FaultBench.start({ prefill: [{}], decode: [{}] });
+  const vllm = { ours: false };
+  bench = await FaultBench.start({ prefill: [{}, vllm], decode: [{}, vllm] });
   port = Number(new URL(bench.url).port);
   undisturbed = (async () => {
     const failures: string[] = [];
@@ -54,11 +55,6 @@ afterAll(async () => {
   await undisturbed;
   await bench[Symbol.asyncDispose]();
 });
-
-function residentMegabytes(): number {
-  const status = readFileSync(`/proc/${bench.proxyPid}/status`, 'utf8');
-  return Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1_000);
-}
 
 /** All that comes back until the proxy closes, or has sent nothing for a while; as Latin-1. */
 function exchanged(bytes: Buffer | string, quietMs = 3_000): Promise<string> {
@@ -133,7 +129,7 @@ describe('bodies that mean harm', () => {
     expect(statusOf(await exchanged(post('Transfer-Encoding: chunked\r\n', body), 10_000))).toBe(
       413,
     );
-    expect(residentMegabytes()).toBeLessThan(megabytesMax);
+    expect(residentMegabytes(bench.proxyPid)).toBeLessThan(megabytesMax);
   });
 });
 
@@ -141,19 +137,22 @@ describe('clients that do nothing, or too slowly', () => {
   it('may be thousands, and take little memory', async () => {
     using clients = new HostileClients();
     await clients.idle(port, idleCount);
-    expect(residentMegabytes()).toBeLessThan(megabytesMax);
+    // It came last, so all the others have been accepted, or turned away, once it is answered.
     expect(statusOf(await exchanged(withLength('{"model":"tsukimi-demo","prompt":"a"}')))).toBe(
       200,
     );
+    expect(clients.openCount).toBe(idleCount);
+    expect(descriptorCount(bench.proxyPid)).toBeGreaterThan(idleCount);
+    expect(residentMegabytes(bench.proxyPid)).toBeLessThan(megabytesMax);
   });
 
-  it('are shed while their request does not come', async () => {
+  it('are told so, and shed, while their request does not come', async () => {
     using clients = new HostileClients();
     const slow = [
       clients.slowly(port, Buffer.from('POST /v1/completions HTTP/1.1\r\nHost: h\r\nX: '), 0x61),
       clients.slowly(port, post('Content-Length: 1000\r\n', '{"prompt":"'), 0x61),
     ];
-    await Promise.all(slow);
+    expect((await Promise.all(slow)).map(statusOf)).toEqual([408, 408]);
   }, 120_000);
 });
 
@@ -181,7 +180,7 @@ describe('fuzzed requests', () => {
       }
     };
     await Promise.all(Array.from({ length: 64 }, client));
-    const megabytes = residentMegabytes();
+    const megabytes = residentMegabytes(bench.proxyPid);
     process.stdout.write(
       `${fuzzedCount} fuzzed requests, seed ${seed}: ${[...counts]
         .toSorted(([a], [b]) => (a < b ? -1 : 1))

@@ -1,33 +1,31 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { eventually } from '@tsukimi/base/testing';
 import { expect, it } from 'vitest';
-import { FaultBench } from './fault-bench.ts';
+import { FaultBench, type InstanceScript } from './fault-bench.ts';
+import { descriptorCount, residentMegabytes, slopeOf } from './process-shape.ts';
 import { sized } from './processes.ts';
 
 const adminApiKey = 'secret';
 const clientCount = 64;
-/** 100,032 requests in the full form. */
-const eachCount = sized({ smoke: 60, full: 1_563 });
+/** 100,352 requests in the full form, 7,168 in the other one. */
+const eachCount = sized({ smoke: 14, full: 196 });
+const roundCount = 8;
+/** Later rounds show what grows: the first ones fill pools and let the compiler settle. */
+const warmRoundCount = 3;
+/** What a single kept request would take: its body, its record and an object or two. */
+const bytesPerRequestMax = sized({ smoke: 200, full: 20 });
 
-interface Shape {
-  readonly megabytes: number;
-  readonly descriptors: number;
-}
-
-function shapeOf(pid: number): Shape {
-  const kilobytes = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return {
-    megabytes: Math.round(Number(kilobytes) / 1_000),
-    descriptors: readdirSync(`/proc/${pid}/fd`).length,
-  };
-}
+const ours: InstanceScript = { gapMs: 1 };
+const vllm: InstanceScript = { gapMs: 1, ours: false };
+/** Two of each, so that every stream can be gone on with when one dies. */
+const decode = [ours, vllm, ours, vllm];
 
 it('instances join, drain and die under load, and nothing is left of it', async () => {
   await using bench = await FaultBench.start({
-    prefill: [{ gapMs: 1 }, { gapMs: 1 }],
-    decode: [{ gapMs: 1 }, { gapMs: 1 }],
+    ...{ prefill: [ours, vllm], decode },
     argv: ['--admin-api-key', adminApiKey],
+    tellsHeap: true,
   });
+  const pid = bench.proxyPid;
   const admin = async (call: 'add' | 'drain' | 'remove', instance: string) => {
     const response = await fetch(`${bench.url}/instances/${call}`, {
       method: 'POST',
@@ -35,63 +33,84 @@ it('instances join, drain and die under load, and nothing is left of it', async 
       body: JSON.stringify({ type: 'decode', instance }),
     });
     expect([call, response.status, response.ok ? '' : await response.text()]).toEqual([
-      call,
-      200,
-      '',
+      ...[call, 200, ''],
     ]);
   };
-  const nodes = async () =>
-    ((await (await fetch(`${bench.url}/status`)).json()) as { decode_nodes: string[] })
-      .decode_nodes;
+  const statusOf = async () => (await (await fetch(`${bench.url}/status`)).json()) as Status;
   let over = false;
   let changeCount = 0;
   const change = async () => {
     while (!over) {
-      const guest = await bench.guest({ gapMs: 1 });
+      const guest = await bench.guest(decode[changeCount % 4] as InstanceScript);
       await admin('add', guest.address);
       await new Promise((resolve) => setTimeout(resolve, 500));
       if (changeCount % 2 === 0) await admin('drain', guest.address);
       else guest.started.child.kill('SIGKILL');
       if (changeCount % 2 === 1) await admin('remove', guest.address);
-      await eventually(async () => !(await nodes()).includes(guest.address), 'the guest to leave');
+      const gone = async () => !(await statusOf()).decode_nodes.includes(guest.address);
+      await eventually(gone, 'the guest to leave');
       guest.started.child.kill('SIGKILL');
       await guest.started.exited;
-      if (changeCount % 4 === 0) await bench.restart('decode', { gapMs: 1 }, (changeCount / 4) % 2);
+      const at = changeCount % 4;
+      await bench.restart('decode', decode[at] as InstanceScript, at);
       changeCount += 1;
     }
   };
-  // What is only warm is no leak.
-  expect((await bench.load(clientCount, Math.ceil(eachCount / 10))).failures).toEqual([]);
-  const before = shapeOf(bench.proxyPid);
+  // Nobody has asked for anything yet: only its listeners and the probes' connections are there.
+  const cold = await settledDescriptorCount(pid);
+  const heaps: number[] = [];
+  const failures: string[] = [];
+  let requestCount = 0;
   const changing = change();
-  const outcome = await bench.load(clientCount, eachCount);
+  for (let round = 0; round < roundCount; round += 1) {
+    const outcome = await bench.load(clientCount, eachCount);
+    failures.push(...outcome.failures);
+    requestCount += outcome.requests;
+    heaps.push(await bench.heapBytes());
+  }
   over = true;
   await changing;
-  expect(outcome.failures).toEqual([]);
-  expect(changeCount).toBeGreaterThan(1);
-  const status = (await (await fetch(`${bench.url}/status`)).json()) as {
-    requests_in_flight: number;
-    decode_nodes: string[];
-    instances: { active_requests: number }[];
-  };
+  expect(failures).toEqual([]);
+  expect(changeCount).toBeGreaterThan(3);
+  const status = await statusOf();
   expect(status.requests_in_flight).toBe(0);
-  expect(status.decode_nodes).toHaveLength(2);
-  expect(status.instances.map((one) => one.active_requests)).toEqual([0, 0, 0, 0]);
+  expect(status.decode_nodes).toHaveLength(decode.length);
+  expect(status.instances.map((one) => one.active_requests)).toEqual([0, 0, 0, 0, 0, 0]);
   const metrics = await (await fetch(`${bench.url}/metrics`)).text();
   for (const name of ['requests_in_flight', 'requests_queued', 'held_body_bytes']) {
     expect(metrics).toMatch(new RegExp(`^tsukimi_proxy_${name} 0$`, 'm'));
   }
+  const loads =
+    /^tsukimi_proxy_instance_(active_requests|queued_tokens|resident_tokens)\{.*\} (.*)$/gm;
+  const told = [...metrics.matchAll(loads)];
+  expect(told).toHaveLength(3 * status.instances.length);
+  expect(told.filter(([, , value]) => value !== '0')).toEqual([]);
+  const bytesPerRequest = slopeOf(heaps.slice(warmRoundCount)) / (clientCount * eachCount);
   // Idle connections, of clients and to instances, are closed after some seconds.
-  await eventually(
-    () => shapeOf(bench.proxyPid).descriptors <= before.descriptors,
-    'as few descriptors as before',
-    60_000,
-  );
-  const after = shapeOf(bench.proxyPid);
+  await eventually(() => descriptorCount(pid) <= cold, `no more than ${cold} descriptors`, 90_000);
   process.stdout.write(
-    `soak: ${outcome.requests} requests, ${changeCount} changes of instances, ` +
-      `${outcome.failures.length} failed, longest ${outcome.longestMs} ms; ` +
-      `${before.megabytes} → ${after.megabytes} MB, ${before.descriptors} → ${after.descriptors} descriptors\n`,
+    `soak: ${requestCount} requests, ${changeCount} changes of instances, ${failures.length} failed; ` +
+      `heap ${heaps.map((bytes) => (bytes / 1e6).toFixed(2)).join(', ')} MB after each round, ` +
+      `${bytesPerRequest.toFixed(1)} bytes a request; ${residentMegabytes(pid)} MB resident; ` +
+      `${cold} → ${descriptorCount(pid)} descriptors\n`,
   );
-  expect(after.megabytes).toBeLessThan(before.megabytes * 1.25 + 20);
+  expect(bytesPerRequest).toBeLessThan(bytesPerRequestMax);
 }, 1_800_000);
+
+interface Status {
+  readonly requests_in_flight: number;
+  readonly decode_nodes: readonly string[];
+  readonly instances: readonly { readonly active_requests: number }[];
+}
+
+/** Once it has stayed the same for some seconds. */
+async function settledDescriptorCount(pid: number): Promise<number> {
+  let count = -1;
+  for (let sameCount = 0; sameCount < 5; ) {
+    const now = descriptorCount(pid);
+    sameCount = now === count ? sameCount + 1 : 0;
+    count = now;
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+  }
+  return count;
+}
