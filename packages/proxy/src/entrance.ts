@@ -152,7 +152,7 @@ export class Entrance implements Service {
 
   #complete(request: ServerRequest, response: ServerResponse): void {
     const requestId = this.#requestId(request);
-    const ownHeaders = { 'x-request-id': requestId };
+    const ownHeaders: Record<string, string> = { 'x-request-id': requestId };
     const path = pathOf(request.url);
     const { clock, metrics, accessLog } = this.#options;
     const span = this.#span(request, path, requestId);
@@ -181,8 +181,9 @@ export class Entrance implements Service {
       sendFault(response, error, ownHeaders);
       return;
     }
-    const { client, headers: limitHeaders } = pass;
+    const { client } = pass;
     record.client = client;
+    Object.assign(ownHeaders, pass.headers);
     if (!isJson(request)) {
       request.resume();
       const detail = "Unsupported Media Type: Only 'application/json' is allowed";
@@ -209,10 +210,11 @@ export class Entrance implements Service {
         }
         record.queuedMs = clock.monotonicMs();
         queueSpan = span?.child('queue', 'internal', {}) ?? null;
-        calledOff = this.#whenAdmitted(client, response, () => {
+        const onRefusal = (fault: Fault) => sendFault(response, fault, ownHeaders);
+        calledOff = this.#whenAdmitted(client, onRefusal, () => {
           queueSpan?.end();
           const { exchange: context, admission } = this.#options;
-          const asked = { path, record, body, members, answerHeaders: limitHeaders };
+          const asked = { path, record, body, members, answerHeaders: ownHeaders };
           exchange = new Exchange(context, request, response, asked, () => admission.leave());
           exchange.begin();
         });
@@ -234,11 +236,11 @@ export class Entrance implements Service {
     });
   }
 
-  /** Begins at once, or when its turn comes, or answers 503. The result calls the waiting off. */
-  #whenAdmitted(client: string, response: ServerResponse, begin: () => void): () => void {
+  /** Begins at once, or when its turn comes, or refuses. The result calls the waiting off. */
+  #whenAdmitted(client: string, onRefusal: (fault: Fault) => void, begin: () => void): () => void {
     const { admission, clock, exchange } = this.#options;
     let expiry: Scheduled | null = null;
-    const refuse = (reason: string) => sendFault(response, new Fault('OVERLOADED', reason));
+    const refuse = (reason: string) => onRefusal(new Fault('OVERLOADED', reason));
     const waiter: Waiter = {
       begin: () => {
         expiry?.cancel();

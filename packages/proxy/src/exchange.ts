@@ -54,7 +54,7 @@ export interface ExchangeRequest {
   readonly record: RequestRecord;
   readonly body: Buffer;
   readonly members: JsonMembers;
-  /** Beside those of the answer itself. */
+  /** Of every answer to it, whoever gives it. */
   readonly answerHeaders: Headers;
 }
 
@@ -385,10 +385,7 @@ export class Exchange implements AttemptListener {
   }
 
   #ownHeaders(): Headers {
-    const headers: Record<string, string> = {
-      'x-request-id': this.#requestId,
-      ...this.#answerHeaders,
-    };
+    const headers: Record<string, string> = { ...this.#answerHeaders };
     this.#notes.name(headers);
     return headers;
   }
