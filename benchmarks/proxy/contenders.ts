@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { freePorts, type Processes, type Started } from '../../e2e/processes.ts';
+import { demoCommand } from './demo.ts';
 import type { Driver } from './driver.ts';
-import { fileOfSources, installPackages } from './packages.ts';
+import { installPackages } from './packages.ts';
 
 /** Routers are what ours is held against; `base` is another checkout of ours. */
 export const routerNames = ['vllm-router', 'sglang-router', 'smg'] as const;
@@ -13,8 +14,6 @@ export type ContenderName = 'tsukimi' | 'base' | (typeof routerNames)[number] | 
 
 /** Peers of the published versions of late 2026. */
 const versions = { 'vllm-router': '0.1.17', 'sglang-router': '0.3.2', smg: '1.13.0' };
-const demoVersion = '0.33.0';
-const demoPath = 'examples/disaggregated/disaggregated_serving/disagg_proxy_demo.py';
 
 export class Contender {
   readonly name: ContenderName;
@@ -105,18 +104,12 @@ async function commandOf(name: ContenderName, driver: Driver, port: number): Pro
       return [script(name), 'launch', '--pd-disaggregation', ...router];
     case 'smg':
       return [script(name), 'launch', '--pd-disaggregation', '--backend', 'vllm', ...router];
-    case 'demo': {
-      const venv = installPackages(`demo-${demoVersion}`, [
-        ...['fastapi==0.165.0', 'uvicorn==0.54.0', 'uvloop==0.23.0', 'httptools==0.9.0'],
-        ...['aiohttp==3.14.5', 'requests==2.34.2'],
-      ]);
+    case 'demo':
       return [
-        join(venv, 'bin', 'python'),
-        await fileOfSources('vllm', demoVersion, demoPath),
+        ...(await demoCommand()),
         ...['--model', 'bench', '--port', String(port)],
         ...['--prefill', ...prefill, '--decode', ...decode],
       ];
-    }
     case 'tsukimi':
     case 'base': {
       const checkout =
