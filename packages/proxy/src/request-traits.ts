@@ -6,6 +6,8 @@ const boundToOutput = new Set([
   ...['presence_penalty', 'frequency_penalty', 'repetition_penalty'],
   ...['tools', 'functions', 'response_format', 'structured_outputs', 'truncate_prompt_tokens'],
   ...['guided_json', 'guided_regex', 'guided_choice', 'guided_grammar', 'prompt_embeds'],
+  ...['bad_words', 'repetition_detection', 'thinking_token_budget', 'return_token_offsets'],
+  'return_prompt_text',
 ]);
 
 /** Of text in a JSON body, as an estimate. */
