@@ -1,15 +1,19 @@
-import { describe, expect, it } from 'vitest';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import type { PdHint } from '../src/core/pd-facts.ts';
 import { discoverPd } from '../src/membership/pd-discovery.ts';
+import { startCluster } from './cluster.ts';
 
-const instance = (kind: 'prefill' | 'decode') => ({
-  ...{ kind, origin: 'http://p:8100', endpoint: { host: 'p', port: 8_100 } },
+const instance = (kind: 'prefill' | 'decode', secure: boolean) => ({
+  ...{ kind, origin: `http${secure ? 's' : ''}://p:8100` },
+  endpoint: { host: 'p', port: 8_100, secure },
 });
 
 /** What is found at an instance that answers `told`, by URL. */
 async function found(
   told: Readonly<Record<string, unknown>>,
-  { kind = 'prefill', sole = true, ...hint }: Partial<PdHint> & Where = {},
+  { kind = 'prefill', sole = true, secure = false, ...hint }: Partial<PdHint> & Where = {},
 ) {
   const asked: string[] = [];
   const look = (origin: string, path: string) => {
@@ -17,13 +21,14 @@ async function found(
     const body = told[origin + path];
     return Promise.resolve(typeof body === 'object' ? JSON.stringify(body) : null);
   };
-  const facts = await discoverPd(instance(kind), { protocol: 'auto', ...hint }, sole, look);
+  const facts = await discoverPd(instance(kind, secure), { protocol: 'auto', ...hint }, sole, look);
   return { facts, asked };
 }
 
 interface Where {
   readonly kind?: 'prefill' | 'decode';
   readonly sole?: boolean;
+  readonly secure?: boolean;
 }
 
 const query = { 10: { engine_id: 'k' }, 0: { engine_id: 'a' }, 2: { engine_id: 'c' } };
@@ -53,6 +58,40 @@ describe('what an instance shows of its protocol', () => {
     expect((await found({ 'http://p:8998/query': query })).facts).toEqual(at(8_998));
     const other = await found({ 'http://p:8999/query': query }, { bootstrapPort: 8_999 });
     expect(other.facts).toEqual(at(8_999));
+  });
+
+  it('is asked over TLS where the instance has it, unless an operator says mooncake', async () => {
+    const plain = { 'http://p:8998/query': query };
+    const secure = { 'https://p:8998/query': query };
+    const over = (scheme: string) => ({ bootstrap: { address: `${scheme}://p:8998` } });
+    expect((await found({ ...plain, ...secure }, { secure: true })).facts).toMatchObject(
+      over('https'),
+    );
+    const { facts, asked } = await found(plain, { secure: true });
+    expect(facts).toEqual({ protocol: 'auto' });
+    expect(asked.filter((url) => !url.startsWith('https://p:'))).toEqual([]);
+    const said = await found(plain, { secure: true, protocol: 'mooncake' });
+    expect(said.facts).toMatchObject(over('http'));
+  });
+
+  it('is asked of a bootstrap server without the key, which is for the instance alone', async () => {
+    const told: (string | undefined)[] = [];
+    const server = createServer(({ headers }, response) => {
+      told.push(headers.authorization);
+      response.end(JSON.stringify(query));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    await using cluster = await startCluster({
+      prefill: [{ ours: false }],
+      argv: ['--bootstrap-port', String(port)],
+      env: { OPENAI_API_KEY: 'sk-instances' },
+    });
+    const [prefill] = cluster.proxy.pool.instances;
+    expect(prefill?.identity?.pd?.protocol).toBe('mooncake');
+    expect(told.length).toBeGreaterThan(0);
+    expect(new Set(told)).toEqual(new Set([undefined]));
   });
 
   it("is not asked of a server that may be a neighbour's, nor for a decode instance", async () => {

@@ -147,7 +147,14 @@ export class InstanceWatch implements Service {
     const hint = instance.endpoint.pd ?? this.#options.pd;
     return discoverPd(instance, hint, neighbours.length === 0, async (origin, path) => {
       try {
-        const { status, body } = await this.#get({ origin }, path);
+        // The key is for instances, and for nobody else who may listen on their hosts.
+        const isInstance = origin === instance.origin;
+        const { authorization } = this.#options;
+        const { status, body } = await this.#get(
+          { origin },
+          path,
+          isInstance ? authorization : null,
+        );
         return status === 200 ? body : null;
       } catch {
         return null;
@@ -221,8 +228,12 @@ export class InstanceWatch implements Service {
     if (status >= 300 && status !== 404) throw unusable(`/health answers with status ${status}`);
   }
 
-  #get(instance: Pick<PoolInstance, 'origin'>, path: string): Promise<Answer> {
-    const { upstream, clock, deadlines, authorization } = this.#options;
+  #get(
+    instance: Pick<PoolInstance, 'origin'>,
+    path: string,
+    authorization = this.#options.authorization,
+  ): Promise<Answer> {
+    const { upstream, clock, deadlines } = this.#options;
     return new Promise((resolve, reject) => {
       const pieces: Buffer[] = [];
       let byteCount = 0;

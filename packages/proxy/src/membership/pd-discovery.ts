@@ -1,7 +1,7 @@
 import { formatAddress } from '@tsukimi/base';
 import { z } from 'zod';
 import type { PdFacts, PdHint } from '../core/pd-facts.ts';
-import type { PoolInstance } from '../core/pool-instance.ts';
+import { originOf, type PoolInstance } from '../core/pool-instance.ts';
 
 /** The body of a good answer to a GET; null for any other, and for none. */
 export type Look = (origin: string, path: string) => Promise<string | null>;
@@ -18,8 +18,9 @@ const sglangInfo = z.object({
 const engines = z.record(z.string(), z.looseObject({ engine_id: z.string().min(1).max(256) }));
 
 /**
- * Which protocol a foreign instance speaks, and what must be known for it before any request. `sole`: no
- * other prefill instance is on its host, so that a bootstrap server at the default port is its own.
+ * Which protocol a foreign instance speaks, and what must be known for it before any request. Besides the
+ * instance itself only a bootstrap server on its host is asked. `sole`: no other prefill instance is on
+ * its host, so that a bootstrap server at the default port is its own.
  */
 export async function discoverPd(
   { origin, endpoint, kind }: Pick<PoolInstance, 'origin' | 'endpoint' | 'kind'>,
@@ -28,21 +29,25 @@ export async function discoverPd(
   look: Look,
 ): Promise<PdFacts> {
   const { protocol, bootstrapPort, kvPort } = hint;
-  const bootstrap = async (port: number) => {
+  const bootstrap = async (secure: boolean) => {
     if (kind !== 'prefill') return null;
-    const address = `http://${formatAddress({ host: endpoint.host, port })}`;
-    const told = parsed(engines, await look(address, '/query'));
-    const engineIds = ranked(told ?? {});
+    const port = bootstrapPort ?? bootstrapPortDefault;
+    const address = originOf({ host: endpoint.host, port, secure });
+    const engineIds = ranked(parsed(engines, await look(address, '/query')) ?? {});
     return engineIds.length === 0 ? null : { address, engineIds };
   };
+  const secure = endpoint.secure === true;
   const sglang = async () =>
     parsed(sglangInfo, await look(origin, '/server_info')) ??
     parsed(sglangInfo, await look(origin, '/get_server_info'));
   switch (protocol) {
     case 'nixl_push':
       return { protocol, side: sideOf(endpoint.host, hint) };
-    case 'mooncake':
-      return { protocol, bootstrap: await bootstrap(bootstrapPort ?? bootstrapPortDefault) };
+    case 'mooncake': {
+      // vLLM's own speaks HTTP, also where the instance has a certificate; an operator who says it knows.
+      const found = (await bootstrap(secure)) ?? (secure ? await bootstrap(false) : null);
+      return { protocol, bootstrap: found };
+    }
     case 'p2p_nccl':
       return { protocol, zmqAddress: formatAddress({ host: endpoint.host, port: kvPort ?? 0 }) };
     case 'sglang': {
@@ -56,7 +61,7 @@ export async function discoverPd(
         return { protocol: 'sglang', bootstrapPort: port };
       }
       const known = sole || bootstrapPort !== undefined;
-      const found = known ? await bootstrap(bootstrapPort ?? bootstrapPortDefault) : null;
+      const found = known ? await bootstrap(secure) : null;
       return found === null ? { protocol } : { protocol: 'mooncake', bootstrap: found };
     }
     case 'tsukimi':
