@@ -1,4 +1,11 @@
-import { type Clock, loadOptions, SeededRandom, SystemClock, silentLogger } from '@tsukimi/base';
+import {
+  type Clock,
+  type Logger,
+  loadOptions,
+  SeededRandom,
+  SystemClock,
+  silentLogger,
+} from '@tsukimi/base';
 import { eventually } from '@tsukimi/base/testing';
 import {
   assembleProxy,
@@ -19,6 +26,7 @@ export interface ClusterOptions {
   readonly argv?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly clock?: Clock;
+  readonly logger?: Logger;
   readonly policies?: NonNullable<ProxyParts['policies']>;
   readonly print?: (text: string) => void;
   readonly tracer?: ProxyParts['tracer'];
@@ -63,7 +71,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     {
       clock: options.clock ?? new SystemClock(),
       random: new SeededRandom(1),
-      logger: silentLogger,
+      logger: options.logger ?? silentLogger,
       env: {},
       print: options.print ?? (() => {}),
       tracer: options.tracer ?? null,

@@ -5,6 +5,7 @@ import type { Identity } from '../src/core/identity.ts';
 import { InstancePool } from '../src/core/instance-pool.ts';
 import { noFacts } from '../src/core/policies/policy.ts';
 import { roundRobin } from '../src/core/policies/round-robin.ts';
+import type { PoolInstance } from '../src/core/pool-instance.ts';
 import { deadlines } from '../src/deadlines.ts';
 import { Membership } from '../src/membership/membership.ts';
 import { identity } from './identity.ts';
@@ -36,6 +37,70 @@ function group(told: Partial<Identity> = {}) {
   });
   return { clock, pool, membership, engine };
 }
+
+describe('a file of instances', () => {
+  const at = (port: number, kind: 'prefill' | 'decode' = 'prefill') => ({
+    ...{ kind, endpoint: { host: 'h', port } },
+  });
+  const shown = ({ pool }: ReturnType<typeof group>) =>
+    pool.instances.map(
+      ({ kind, endpoint: { port }, draining }) => `${kind} ${port}${draining ? ' drains' : ''}`,
+    );
+
+  async function following(...listed: ReturnType<typeof at>[]) {
+    const all = group();
+    all.membership.follow(listed);
+    await all.membership.start();
+    for (const instance of all.pool.instances) all.pool.identified(instance, identityOf(all));
+    return all;
+  }
+  const identityOf = ({ engine }: ReturnType<typeof group>) => engine.identity;
+
+  it('that changes elsewhere undoes neither a move nor a drain', async () => {
+    const all = await following(at(1), at(2), at(3));
+    const [first, second] = all.pool.instances as [PoolInstance, PoolInstance];
+    all.membership.setKind([first], 'decode');
+    const assignment = all.pool.assign('prefill', [second], noFacts, 0);
+    all.membership.drain(second, 10_000);
+    all.membership.follow([at(1), at(2), at(3), at(4)]);
+    expect(shown(all)).toEqual(['decode 1', 'prefill 2 drains', 'prefill 3', 'prefill 4']);
+    all.pool.release(assignment, 'answered', 0, 0);
+    all.membership.follow([at(1), at(2), at(4)]);
+    expect(shown(all)).toEqual(['decode 1', 'prefill 4']);
+    // Gone from the file, and named anew: that is a change.
+    all.membership.follow([at(4)]);
+    all.membership.follow([at(4), at(2)]);
+    expect(shown(all)).toEqual(['prefill 4', 'prefill 2']);
+  });
+
+  it('moves who is in the other list now, and keeps who came back while it drained', async () => {
+    const all = await following(at(1), at(2));
+    const [first] = all.pool.instances as [PoolInstance];
+    all.membership.follow([at(2), at(1, 'decode')]);
+    expect(shown(all)).toEqual(['decode 1', 'prefill 2']);
+    const assignment = all.pool.assign('decode', [first], noFacts, 0);
+    all.membership.follow([at(2)]);
+    expect(shown(all)).toEqual(['decode 1 drains', 'prefill 2']);
+    all.membership.follow([at(2), at(1, 'decode')]);
+    expect(shown(all)).toEqual(['decode 1', 'prefill 2']);
+    // The file says at last what was done by hand before: nothing is left to do.
+    all.membership.setKind([first], 'prefill');
+    all.membership.follow([at(2), at(1)]);
+    expect([shown(all), all.pool.instances[0]]).toEqual([['prefill 1', 'prefill 2'], first]);
+    all.pool.release(assignment, 'answered', 0, 0);
+  });
+
+  it('reaches one anew that is reached, or hands over, in another way', async () => {
+    const all = await following(at(1));
+    for (const said of [{ secure: true }, { pd: { protocol: 'nixl' } as const }]) {
+      const [before] = all.pool.instances;
+      all.membership.follow([{ kind: 'prefill', endpoint: { host: 'h', port: 1, ...said } }]);
+      expect(shown(all)).toEqual(['prefill 1']);
+      expect(all.pool.instances[0]).not.toBe(before);
+      expect(all.pool.instances[0]?.endpoint).toMatchObject(said);
+    }
+  });
+});
 
 describe('a registration', () => {
   it('lasts while it is renewed', async () => {

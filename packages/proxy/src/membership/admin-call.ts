@@ -1,7 +1,6 @@
-import { z } from 'zod';
-import { type PdHint, pdProtocolNames } from '../core/pd-facts.ts';
 import type { Endpoint, InstanceKind } from '../core/pool-instance.ts';
 import { parseEndpoints } from './endpoints.ts';
+import { pdHintIn } from './pd-fields.ts';
 
 export type Answer = readonly [status: number, body: unknown];
 
@@ -68,7 +67,7 @@ export function parseAdminCall(body: Buffer, needsKind: boolean): AdminCall | An
   if (deadlineMs === 'bad') {
     return detail(400, `deadline_seconds is not in 0 to ${deadlineSecondsMax}.`);
   }
-  const pd = pdOf(fields);
+  const pd = pdHintIn(fields);
   if (typeof pd === 'string') return detail(400, pd);
   const shown = texts.join(', ');
   return {
@@ -89,35 +88,4 @@ export function detail(status: number, text: string): Answer {
 function secondsOf(value: unknown, max: number): number | null | 'bad' {
   if (value === undefined || value === null) return null;
   return typeof value === 'number' && value >= 0 && value <= max ? value * 1_000 : 'bad';
-}
-
-const port = z.number().int().min(1).max(65_535).optional();
-const pdFields = z.object({
-  pd_protocol: z.enum(pdProtocolNames).default('auto'),
-  bootstrap_port: port,
-  kv_port: port,
-  engine_id: z.string().min(1).max(256).optional(),
-  tp_size: z.number().int().positive().optional(),
-  pp_size: z.number().int().positive().optional(),
-});
-
-/** How these instances hand over; null when not said, a text when it cannot be. */
-function pdOf(fields: Record<string, unknown>): PdHint | string | null {
-  if (Object.keys(pdFields.shape).every((name) => fields[name] === undefined)) return null;
-  const { data, error } = pdFields.safeParse(fields);
-  if (data === undefined) {
-    const [issue] = error.issues;
-    return `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}.`;
-  }
-  if (data.pd_protocol === 'p2p_nccl' && data.kv_port === undefined) {
-    return 'kv_port: p2p_nccl needs the port of its ZMQ socket.';
-  }
-  return {
-    protocol: data.pd_protocol,
-    bootstrapPort: data.bootstrap_port,
-    kvPort: data.kv_port,
-    engineId: data.engine_id,
-    tensorParallelSize: data.tp_size,
-    pipelineParallelSize: data.pp_size,
-  };
 }

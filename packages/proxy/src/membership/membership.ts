@@ -67,6 +67,8 @@ export class Membership implements Service {
   /** What an operator took out: the engine that registers itself is not let in again by that alone. */
   readonly #dismissed = new Map<string, string | null>();
   readonly #ending = new Ending();
+  /** What the file of instances said last, by `entryName`. */
+  #listed: ReadonlyMap<string, ListedInstance> = new Map();
   #started = false;
   #stopped = false;
 
@@ -106,34 +108,38 @@ export class Membership implements Service {
   }
 
   /**
-   * The file of instances says so now: who is new joins, who is gone from it drains. Who came in another
-   * way stays as it is.
+   * The file of instances says so now. Only what it says otherwise than before is done: who is new joins,
+   * who is gone drains, who is in the other list changes sides. What was done since to one whose entry
+   * is the same stays done; who came in another way stays as it is.
    */
   follow(listed: readonly ListedInstance[]): void {
-    const { pool, deadlines, logger } = this.#options;
-    const nameOf = ({ kind, endpoint }: ListedInstance) =>
-      `${kind} ${formatAddress(endpoint)} ${JSON.stringify(endpoint.pd ?? null)}`;
-    const wanted = new Map(listed.map((one) => [nameOf(one), one]));
-    for (const instance of pool.instances) {
-      if (this.#entries.get(instance)?.source !== 'file') continue;
-      const name = nameOf(instance);
-      if (wanted.has(name)) this.keep(instance);
-      else if (!instance.draining) this.#drain(instance, deadlines.drainMs);
-      wanted.delete(name);
+    const { pool, deadlines } = this.#options;
+    const before = this.#listed;
+    const now = new Map(listed.map((one) => [entryName(one), one]));
+    this.#listed = now;
+    const gone = new Set<PoolInstance>();
+    for (const [name, entry] of before) {
+      const instance = now.has(name) ? undefined : this.#broughtBy(entry);
+      if (instance !== undefined) gone.add(instance);
     }
-    for (const { kind, endpoint } of wanted.values()) {
-      // One that only hands over in another way now is not waited for.
-      for (const before of this.find(formatAddress(endpoint), kind)) {
-        if (this.#entries.get(before)?.source === 'file') pool.remove(before);
-      }
-      if (this.find(formatAddress(endpoint), kind).length > 0) continue;
-      if (!this.#started) this.join(kind, endpoint, 'file');
-      else {
-        this.add(kind, endpoint, 'file').catch((error: unknown) => {
-          logger.error('proxy.instance_refused', { kind, reason: String(error) });
-        });
+    for (const [name, { kind, endpoint }] of now) {
+      if (before.has(name)) continue;
+      const there = this.find(formatAddress(endpoint));
+      const same = there.find((one) => one.kind === kind) ?? there.find((one) => gone.has(one));
+      if (same === undefined) this.#joinFromFile(kind, endpoint);
+      else if (this.sourceOf(same) !== 'file') continue;
+      else if (entryName({ kind, endpoint: same.endpoint }) === name) {
+        gone.delete(same);
+        this.keep(same);
+        this.#moveFromFile(same, kind);
+      } else {
+        // It is reached, or hands over, in another way now: what it has is not waited for.
+        gone.delete(same);
+        pool.remove(same);
+        this.#joinFromFile(kind, endpoint);
       }
     }
+    for (const instance of gone) if (!instance.draining) this.#drain(instance, deadlines.drainMs);
   }
 
   /** `join`, then a first probe. Resolves whatever it said. */
@@ -264,6 +270,31 @@ export class Membership implements Service {
     this.#entries.delete(instance);
   }
 
+  /** It may have changed sides since. */
+  #broughtBy({ kind, endpoint }: ListedInstance): PoolInstance | undefined {
+    const ours = this.find(formatAddress(endpoint)).filter((one) => this.sourceOf(one) === 'file');
+    const isListed = (one: PoolInstance) => this.#listed.has(entryName(one));
+    return ours.find((one) => one.kind === kind) ?? ours.find((one) => !isListed(one));
+  }
+
+  #joinFromFile(kind: InstanceKind, endpoint: Endpoint): void {
+    if (!this.#started) {
+      this.join(kind, endpoint, 'file');
+      return;
+    }
+    this.add(kind, endpoint, 'file').catch((error: unknown) => {
+      this.#options.logger.error('proxy.instance_refused', { kind, reason: String(error) });
+    });
+  }
+
+  #moveFromFile(instance: PoolInstance, kind: InstanceKind): void {
+    try {
+      this.setKind([instance], kind);
+    } catch (error) {
+      this.#options.logger.error('proxy.instance_refused', { kind, reason: String(error) });
+    }
+  }
+
   #renew(instance: PoolInstance, ttlMs: number): void {
     const entry = this.#entries.get(instance);
     // What an operator has put in stays, whether or not it also registers itself.
@@ -300,4 +331,8 @@ export class Membership implements Service {
       this.#dismissed.delete(address);
     }
   }
+}
+
+function entryName({ kind, endpoint }: ListedInstance): string {
+  return `${kind} ${originOf(endpoint)} ${JSON.stringify(endpoint.pd ?? null)}`;
 }
