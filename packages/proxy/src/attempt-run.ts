@@ -1,4 +1,5 @@
 import type { Clock, Scheduled } from '@tsukimi/base';
+import { flawOf } from './answer-check.ts';
 import { AttemptWatch, type AttemptWatchListener } from './attempt-watch.ts';
 import {
   Attempt,
@@ -40,6 +41,8 @@ export interface AttemptPlan {
   readonly handover: Handover | null;
   /** Of the prefill leg, and of the decode leg of a stream. */
   readonly firstByteMs: number;
+  /** Instances judge the client's own credential, which no other one will like better. */
+  readonly carriesClientKey: boolean;
   /** The client has the beginning of a stream: an answer of any other kind is a failure. */
   readonly continuesStream: boolean;
   /** Null when nobody traces. */
@@ -253,21 +256,55 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   }
 
   onLegEnd(call: LegCall): void {
-    const { leg, status, streams } = call;
-    if (streams) this.attempt.failed('decode', 'reset', 'ended the stream before its end');
-    else if (status >= 500) {
-      this.#answer = call;
-      this.attempt.failed(leg, 'status', `answered with status ${status}`);
-    } else if (leg === 'prefill' && status < 300) this.#prefillAnswered(call);
-    else {
-      this.#answer = call;
-      if (status < 300) this.attempt.decodeAnswered();
-      else this.attempt.refused(leg);
+    const { leg, streams } = call;
+    if (streams) {
+      this.attempt.failed('decode', 'reset', 'ended the stream before its end');
+      return;
     }
+    const flaw = call.status === 200 ? flawOf(call, this.#plan.source.path) : null;
+    if (flaw?.kind === 'malformed') {
+      this.attempt.failed(leg, 'malformed', flaw.message);
+      return;
+    }
+    if (flaw !== null) call.status = flaw.status;
+    const { status } = call;
+    const message = flaw?.message ?? `answered with status ${status}`;
+    if (leg === 'prefill' && status < 300) {
+      this.#prefillAnswered(call);
+      return;
+    }
+    this.#answer = call;
+    if (status < 300) this.attempt.decodeAnswered();
+    else if (status >= 500) this.attempt.failed(leg, 'status', message);
+    else if (this.#othersMayServe(call)) this.attempt.failed(leg, 'refused', message);
+    else this.attempt.refused(leg);
   }
 
   onLegFailure({ leg }: LegCall, reason: FailureReason, message: string): void {
     this.attempt.failed(leg, reason, message);
+  }
+
+  /** Whether the refusal is about the instance rather than about the request. */
+  #othersMayServe({ status, instance }: LegCall): boolean {
+    switch (status) {
+      case 408:
+      case 429:
+        return true;
+      case 401:
+      case 403:
+        return !this.#plan.carriesClientKey;
+      case 404: {
+        const model = this.#plan.source.members.scalar('model') ?? this.#context.pool.model;
+        return this.#context.pool.instances.some(
+          ({ origin, state, identity }) =>
+            origin !== instance.origin &&
+            state.name === 'up' &&
+            identity?.modelIds.includes(String(model)) === true,
+        );
+      }
+      default:
+        return false;
+    }
   }
 
   #prefillAnswered(call: LegCall): void {

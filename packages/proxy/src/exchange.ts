@@ -71,6 +71,7 @@ export class Exchange implements AttemptListener {
   readonly #notes: ExchangeNotes;
   readonly #answerHeaders: Headers;
   readonly #source: LegSource;
+  readonly #carriesClientKey: boolean;
   readonly #facts: RequestFacts;
   readonly #plan: RequestPlan;
   readonly #relay: FrameRelay;
@@ -111,12 +112,14 @@ export class Exchange implements AttemptListener {
     this.#answerHeaders = request.answerHeaders;
     this.#onOver = onOver;
     const traits = traitsOf(request.members, request.path);
+    const credential = context.keepsAuthorization ? undefined : incoming.headers['authorization'];
+    this.#carriesClientKey = credential !== undefined;
     this.#source = {
       path: request.path,
       body: request.body,
       members: request.members,
       traits,
-      headers: upstreamHeaders(incoming, record.requestId, context),
+      headers: upstreamHeaders(incoming, record.requestId, credential ?? context.authorization),
       outputTokenIds: noTokenIds,
       promptTokenIds: noTokenIds,
       asksPromptTokenIds: context.storeHandover !== null,
@@ -245,6 +248,7 @@ export class Exchange implements AttemptListener {
           : this.#source,
         handover: legs.prefill === null ? this.#handover : null,
         firstByteMs: this.#firstByteMs,
+        carriesClientKey: this.#carriesClientKey,
         continuesStream: continues,
         trace: this.#notes.trace(),
       },
@@ -345,7 +349,10 @@ export class Exchange implements AttemptListener {
     } else if (why === 'none-up') {
       const text = `no instance that serves "${this.#context.pool.model}" is up${detail}`;
       this.#sendFault(new Fault('OVERLOADED', text));
-    } else if (failure?.reason === 'status' && this.#failedAnswer !== null) {
+    } else if (
+      (failure?.reason === 'status' || failure?.reason === 'refused') &&
+      this.#failedAnswer !== null
+    ) {
       this.#sendWhole(this.#failedAnswer);
     } else {
       const code = failure?.reason === 'timeout' ? 'DEADLINE_PASSED' : 'PEER_UNREACHABLE';
@@ -420,7 +427,7 @@ function reasonOf({ code }: Fault): FailureReason {
 function upstreamHeaders(
   incoming: ServerRequest,
   requestId: string,
-  { authorization, keepsAuthorization }: ExchangeContext,
+  credential: string | null,
 ): readonly string[] {
   const headers = ['content-type', 'application/json', 'x-request-id', requestId];
   const { traceparent, tracestate } = incoming.headers;
@@ -429,8 +436,6 @@ function upstreamHeaders(
     // Without a parent it means nothing.
     if (tracestate !== undefined) headers.push('tracestate', tracestate);
   }
-  const forInstances = keepsAuthorization ? undefined : incoming.headers['authorization'];
-  const credential = forInstances ?? authorization;
   if (credential !== null) headers.push('authorization', credential);
   return headers;
 }

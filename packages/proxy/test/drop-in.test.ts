@@ -210,11 +210,11 @@ describe('a completion', () => {
   it.each(['prefill', 'decode'] as const)(
     'that a %s instance refuses has its status, where the demo says 200 or goes on',
     async (kind) => {
-      const fate = () => ({ kind: 'status', status: 404 }) as const;
+      const fate = () => ({ kind: 'status', status: 422 }) as const;
       await using cluster = await startCluster({ [kind]: [{ fate }] });
       const answer = await cluster.post(asked);
-      expect(answer.status).toBe(404);
-      expect(await answer.json()).toMatchObject({ error: { message: 'scripted 404' } });
+      expect(answer.status).toBe(422);
+      expect(await answer.json()).toMatchObject({ error: { message: 'scripted 422' } });
     },
   );
 

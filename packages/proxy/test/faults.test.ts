@@ -39,6 +39,67 @@ describe('a request whose instances fail', () => {
     expect(streamed).toMatchObject({ text, done: true, error: null });
   });
 
+  const inside: Fate[] = [
+    { kind: 'body', text: '<html>Bad Gateway</html>' },
+    { kind: 'body', text: '' },
+    { kind: 'body', text: '{"error":{"message":"no memory","code":500}}' },
+    { kind: 'body', text: '{"error": "no memory"}' },
+    { kind: 'body', text: '{"object":"error","message":"no memory","code":503}' },
+    { kind: 'body', text: '{"choices":[{"text":"","finish_reason": "abort"}]}' },
+    { kind: 'half', how: 'end' },
+  ];
+
+  it.each(inside)('gets no answer of status 200 that is none: $text', async (fate) => {
+    await using cluster = await startCluster({
+      prefill: [always(fate), {}],
+      decode: [always(fate), {}],
+    });
+    for (let count = 0; count < 4; count += 1) {
+      expect(await answerText(await cluster.post(asked))).toBe(text);
+    }
+  });
+
+  it('gets the status that an error inside a 200 tells, when nobody does better', async () => {
+    const fail = always({ kind: 'body', text: '{"object":"error","message":"no","code":422}' });
+    await using cluster = await startCluster({ decode: [fail, {}] });
+    const response = await cluster.post(asked);
+    expect(response.status).toBe(422);
+    expect(await response.json()).toMatchObject({ message: 'no' });
+  });
+
+  it.each([401, 403, 404, 408, 429])(
+    'is served by others where one refuses it with %i, which nobody is blamed for',
+    async (status) => {
+      const refuse = always({ kind: 'status', status });
+      await using cluster = await startCluster({
+        prefill: [refuse, {}],
+        decode: [refuse, {}],
+        env: { OPENAI_API_KEY: 'proxy-key' },
+      });
+      for (let count = 0; count < 6; count += 1) {
+        expect(await answerText(await cluster.post(asked))).toBe(text);
+      }
+      const breakers = cluster.proxy.pool.instances.map((one) => one.breakers[one.kind].closed);
+      expect(breakers).toEqual([true, true, true, true]);
+    },
+  );
+
+  it.each([
+    { status: 429, headers: {}, body: asked, count: 2 },
+    { status: 401, headers: { authorization: 'Bearer mine' }, body: asked, count: 1 },
+    { status: 404, headers: {}, body: { ...asked, model: 'unheard of' }, count: 1 },
+  ])(
+    'passes $status on once nobody else is left to ask',
+    async ({ status, headers, body, count }) => {
+      const refuse = always({ kind: 'status', status });
+      await using cluster = await startCluster({ prefill: [], decode: [refuse, refuse] });
+      const response = await cluster.post(body, { headers });
+      expect(response.status).toBe(status);
+      expect(await response.json()).toMatchObject({ error: { message: `scripted ${status}` } });
+      expect(cluster.sent('decode')).toHaveLength(count);
+    },
+  );
+
   it.each(fates)('is prefilled by another prefill instance after $kind', async (fate) => {
     await using cluster = await startCluster({ prefill: [always(fate), {}] });
     for (let count = 0; count < 3; count += 1) {

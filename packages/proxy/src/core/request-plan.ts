@@ -69,6 +69,8 @@ export class RequestPlan {
   #roundCount = 1;
   #retryUntilMs: number;
   #budgetSpent = false;
+  /** The last one to fail did so by refusing, which it would do again. */
+  #refused = false;
   /** Set once nobody was up. */
   #nobodyUpUntilMs: number | null = null;
   #continuation: Continuation = 'nobody';
@@ -142,6 +144,7 @@ export class RequestPlan {
     const assignment = atPrefill ? attempt.prefill : attempt.decode;
     assert(assignment !== null, 'a leg that failed was sent somewhere');
     const { instance } = assignment;
+    this.#refused = failure.reason === 'refused';
     this.#keptDecode = atPrefill ? attempt.decode.instance : null;
     const again =
       this.#failedBefore.includes(instance) ||
@@ -210,7 +213,7 @@ export class RequestPlan {
       if (waits) return { kind: 'wait', delayMs: nobodyUpPauseMs };
       return { kind: 'give-up', why: 'none-up' };
     }
-    if (nowMs >= this.#retryUntilMs || this.#roundCount >= roundCountMax) {
+    if (this.#refused || nowMs >= this.#retryUntilMs || this.#roundCount >= roundCountMax) {
       return { kind: 'give-up', why: 'all-failed' };
     }
     this.#failedBefore = [...this.#failedBefore, ...this.#failedPrefill, ...this.#failedDecode];
