@@ -20,6 +20,8 @@ interface Row {
   readonly prefill?: InstanceScript;
   readonly decode?: InstanceScript;
   readonly argv?: readonly string[];
+  /** Every second request, unless said otherwise. */
+  readonly streams?: 'never';
   readonly fault?: (bench: FaultBench, good: InstanceScript) => void | Promise<void>;
 }
 
@@ -30,6 +32,9 @@ const both = (name: string, script: InstanceScript): Row[] => [
 ];
 const breaks = (how: string, event?: string, frameCount = 3) =>
   answers({ kind: 'break', frameCount, byteCount: 20, how, event });
+const body = (value: unknown) =>
+  answers({ kind: 'body', text: typeof value === 'string' ? value : JSON.stringify(value) });
+
 /** How engines tell of an error within a stream. */
 const errorEvents = {
   "OpenAI's": 'data: {"error":{"message":"scripted","code":500}}\n\n',
@@ -38,6 +43,7 @@ const errorEvents = {
   'one without a space': 'data:{"error":{"message":"scripted"}}\n\n',
   'one with CRLF': 'data: {"error": {"message": "scripted"}}\r\n\r\n',
 };
+const error = { message: 'scripted', type: 'InternalServerError', code: 500 };
 
 const rows: readonly Row[] = [
   { name: 'prefill: kill -9', fault: (bench) => bench.kill('prefill') },
@@ -54,6 +60,21 @@ const rows: readonly Row[] = [
   ...both('answers 503', answers({ kind: 'status', status: 503 })),
   ...both('answers garbage', answers({ kind: 'garbage' })),
   ...both('answers half', answers({ kind: 'half' })),
+  ...both('ends an answer of no length early', answers({ kind: 'half', how: 'end' })),
+  ...both('answers 200 with what is no JSON', body('<html>Bad Gateway</html>')),
+  ...both('answers 200 with nothing', body('')),
+  ...both('answers 200 with an error', body({ error })),
+  ...both('answers 200 with an object called error', body({ object: 'error', ...error })),
+  ...[401, 404, 408, 429].flatMap((status) =>
+    both(`answers ${status}`, answers({ kind: 'status', status })),
+  ),
+  { name: 'prefill sends nothing but comments', prefill: answers({ kind: 'pings' }) },
+  {
+    name: 'decode never answers what is not streamed, and others are tried beside it',
+    decode: answers({ kind: 'hang' }),
+    streams: 'never',
+    argv: ['--hedge-ms', '200'],
+  },
   { name: 'decode aborts', decode: breaks('abort-event') },
   { name: 'decode aborts at once', decode: breaks('abort-event', undefined, 0) },
   ...Object.entries(errorEvents).flatMap(([name, event]) => [
@@ -101,23 +122,27 @@ afterAll(() => {
 describe.each(Object.keys(engines) as Engine[])('%s', (engine) => {
   const good: InstanceScript = engines[engine];
 
-  it.each(rows)('$name: no request fails', async ({ name, prefill, decode, argv, fault }) => {
-    await using bench = await FaultBench.start({
-      prefill: [{ ...good, ...prefill }, good],
-      decode: [{ ...good, ...decode }, good],
-      argv: [...impatient, ...(argv ?? [])],
-    });
-    const outcome = await bench.load(clientCount, eachCount, {
-      fault: () => fault?.(bench, good),
-    });
-    note(`${engine}, ${name}`, outcome);
-    // What nobody met proves nothing.
-    if (fault !== undefined) expect(await bench.retryCount()).toBeGreaterThan(0);
-    if (prefill !== undefined) expect(await bench.metCount('prefill')).toBeGreaterThan(0);
-    if (decode !== undefined) expect(await bench.metCount('decode')).toBeGreaterThan(0);
-    expect(outcome.failures).toEqual([]);
-    expect(outcome.longestMs).toBeLessThan(30_000);
-  });
+  it.each(rows)(
+    '$name: no request fails',
+    async ({ name, prefill, decode, argv, streams, fault }) => {
+      await using bench = await FaultBench.start({
+        prefill: [{ ...good, ...prefill }, good],
+        decode: [{ ...good, ...decode }, good],
+        argv: [...impatient, ...(argv ?? [])],
+      });
+      const outcome = await bench.load(clientCount, eachCount, {
+        fault: () => fault?.(bench, good),
+        ...(streams === undefined ? {} : { streams }),
+      });
+      note(`${engine}, ${name}`, outcome);
+      // What nobody met proves nothing.
+      if (fault !== undefined) expect(await bench.retryCount()).toBeGreaterThan(0);
+      if (prefill !== undefined) expect(await bench.metCount('prefill')).toBeGreaterThan(0);
+      if (decode !== undefined) expect(await bench.metCount('decode')).toBeGreaterThan(0);
+      expect(outcome.failures).toEqual([]);
+      expect(outcome.longestMs).toBeLessThan(30_000);
+    },
+  );
 });
 
 describe('the master of a store that vLLM shares', () => {
