@@ -25,8 +25,6 @@ interface RunnerOptions {
 
 /** A subcommand: its options, and what it does with them. */
 export interface Command {
-  readonly name: string;
-  readonly summary: string;
   readonly options: Options;
   /** Parses nothing: gets checked values of `options`. */
   run(values: never, context: CommandContext): Promise<void>;
@@ -34,8 +32,6 @@ export interface Command {
 
 /** Keeps the types of options and of `run` together. */
 export function defineCommand<O extends Options>(command: {
-  readonly name: string;
-  readonly summary: string;
   readonly options: O;
   run(values: OptionValues<O>, context: CommandContext): Promise<void>;
 }): Command {

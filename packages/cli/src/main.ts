@@ -11,24 +11,9 @@ import {
   SystemRandom,
 } from '@tsukimi/base';
 import type { CommandContext } from './command.ts';
-import { benchTransferCommand } from './commands/bench-transfer.ts';
-import { masterCommand } from './commands/master.ts';
-import { metadataCommand } from './commands/metadata.ts';
-import { proxyCommand } from './commands/proxy.ts';
-import { serveCommand } from './commands/serve.ts';
-import { storeCommand } from './commands/store.ts';
-import { upCommand } from './commands/up.ts';
+import { commands } from './commands.ts';
 import { exitCodes } from './exit-codes.ts';
 
-const commands = [
-  upCommand,
-  metadataCommand,
-  masterCommand,
-  storeCommand,
-  serveCommand,
-  proxyCommand,
-  benchTransferCommand,
-];
 const clock = new SystemClock();
 const { version } = JSON.parse(
   readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
@@ -92,19 +77,20 @@ async function main(argv: readonly string[]): Promise<number> {
     return exitCodes.ok;
   }
   // Some names have two words.
-  const command = commands.find((candidate) =>
+  const found = commands.find((candidate) =>
     candidate.name.split(' ').every((word, index) => word === argv[index]),
   );
-  if (command === undefined) {
+  if (found === undefined) {
     const asked = name === undefined || name === '--help' || name === '-h' || name === 'help';
     if (!asked) process.stderr.write(`tsukimi: unknown command "${name}"\n\n`);
     process.stderr.write(usage);
     return asked && name !== undefined ? exitCodes.ok : exitCodes.misconfigured;
   }
-  const rest = argv.slice(command.name.split(' ').length);
+  const command = await found.load();
+  const rest = argv.slice(found.name.split(' ').length);
   if (rest.some((argument) => argument === '--help' || argument === '-h')) {
     context.print(
-      `tsukimi ${command.name}: ${command.summary}\n\n${describeOptions(command.options)}\n`,
+      `tsukimi ${found.name}: ${found.summary}\n\n${describeOptions(command.options)}\n`,
     );
     return exitCodes.ok;
   }
@@ -117,7 +103,7 @@ async function main(argv: readonly string[]): Promise<number> {
     await command.run(values as never, context);
     return exitCodes.ok;
   } catch (error) {
-    return report(command.name, error);
+    return report(found.name, error);
   }
 }
 

@@ -22,7 +22,7 @@ async function started(services: readonly Service[]): Promise<void> {
 
 async function startProxy(port = 0) {
   const argv = [...loopback, '--port', String(port)];
-  const proxy = assembleProxy(loadOptions(proxyOptions, { argv, env }), parts());
+  const proxy = await assembleProxy(loadOptions(proxyOptions, { argv, env }), parts());
   await started(proxy.services);
   return proxy;
 }

@@ -30,7 +30,7 @@ import { DecisionLog } from './telemetry/decision-log.ts';
 import type { Tracer } from './telemetry/tracer.ts';
 import { followCertificate, upstreamTls } from './tls.ts';
 import { Upstream } from './upstream.ts';
-import { createStoreHandover } from './vllm-store/create-store-handover.ts';
+import { loadStoreHandover } from './vllm-store/load-store-handover.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -58,12 +58,15 @@ export interface Proxy {
 }
 
 /** What a process runs. */
-export function createProxy(options: ProxyOptions, parts: ProxyParts): readonly Service[] {
-  return assembleProxy(options, parts).services;
+export async function createProxy(
+  options: ProxyOptions,
+  parts: ProxyParts,
+): Promise<readonly Service[]> {
+  return (await assembleProxy(options, parts)).services;
 }
 
 /** `createProxy` with the parts in reach. */
-export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
+export async function assembleProxy(options: ProxyOptions, parts: ProxyParts): Promise<Proxy> {
   const { clock, random, logger, peers = alone } = parts;
   const { connectMs, firstByteMs, handoverMs, gapMs, probeMs } = options;
   const deadlines = { ...defaults, connectMs, firstByteMs, handoverMs, gapMs, probeMs };
@@ -112,7 +115,7 @@ export function assembleProxy(options: ProxyOptions, parts: ProxyParts): Proxy {
     activeCountMax: Math.ceil(options.inFlightMax / peers.workerCount),
     queueLengthMax: Math.ceil(options.queueMax / peers.workerCount),
   });
-  const storeHandover = createStoreHandover(options, parts);
+  const storeHandover = await loadStoreHandover(options, parts);
   const { keys, followed } = clientKeys(options, parts);
   const sharing = new Sharing({ peers, clock, pool, keys, membership, watch });
   const gate = new ClientGate({ keys, clock });

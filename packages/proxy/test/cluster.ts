@@ -58,7 +58,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   const list = (flag: string, all: readonly ScriptedInstance[]) =>
     all.length === 0 ? [] : [flag, ...all.map(({ address }) => address)];
   const argv = ['--model', 'tsukimi-demo', '--host', '127.0.0.1', '--port', '0'];
-  const proxy = assembleProxy(
+  const proxy = await assembleProxy(
     loadOptions(proxyOptions, {
       argv: [
         ...argv,

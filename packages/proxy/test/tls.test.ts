@@ -30,7 +30,7 @@ function certificate(name: string) {
 
 async function startProxy(argv: readonly string[]) {
   const logged: object[] = [];
-  const proxy = assembleProxy(
+  const proxy = await assembleProxy(
     loadOptions(proxyOptions, {
       argv: ['--model', 'tsukimi-demo', '--host', '127.0.0.1', '--port', '0', ...argv],
       env: {},

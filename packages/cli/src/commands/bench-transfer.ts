@@ -60,8 +60,6 @@ const options = {
 } as const;
 
 export const benchTransferCommand = defineCommand({
-  name: 'bench transfer',
-  summary: "Measures transfers between engines, ours or Mooncake's transfer_engine_bench.",
   options,
   async run(values, context) {
     const { clock, random, logger, env, print, run } = context;

@@ -5,8 +5,6 @@ import { z } from 'zod';
 import { defineCommand } from '../command.ts';
 
 export const metadataCommand = defineCommand({
-  name: 'metadata',
-  summary: "Mooncake's HTTP metadata server: where transfer engines find each other.",
   options: {
     host: { schema: z.string().min(1).default('0.0.0.0'), doc: 'Address to listen on.' },
     port: { schema: optionTypes.port.default(8080), doc: 'Port to listen on.', aliases: ['p'] },

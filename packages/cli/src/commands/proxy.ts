@@ -11,8 +11,6 @@ import { WorkerGroup } from '../workers/worker-group.ts';
 import { WorkerPeers } from '../workers/worker-peers.ts';
 
 export const proxyCommand = defineCommand({
-  name: 'proxy',
-  summary: 'Sends each request to a prefill, then to a decode instance, and survives their deaths.',
   options: proxyOptions,
   async run(options, context) {
     const { clock, random, logger, env, print } = context;
@@ -33,11 +31,11 @@ export const proxyCommand = defineCommand({
     const parts = { clock, random, logger, env, print, tracer, policies };
     const { worker } = cluster;
     if (worker === undefined) {
-      await context.run(createProxy(options, parts), { shutdownTimeoutMs, onReady });
+      await context.run(await createProxy(options, parts), { shutdownTimeoutMs, onReady });
       return;
     }
     const peers = new WorkerPeers({ worker, workerCount, clock });
-    await context.run(createProxy(options, { ...parts, peers }), {
+    await context.run(await createProxy(options, { ...parts, peers }), {
       shutdownTimeoutMs,
       onReady: () => peers.ready(),
     });

@@ -2,8 +2,6 @@ import { createInstance, serveOptions } from '@tsukimi/instance';
 import { defineCommand } from '../command.ts';
 
 export const serveCommand = defineCommand({
-  name: 'serve',
-  summary: 'An instance: one model behind the OpenAI API, alone or sharing KV through the store.',
   options: serveOptions,
   async run(options, { clock, random, logger, env, version, print, run }) {
     const instance = await createInstance(options, { clock, random, logger, env, version });

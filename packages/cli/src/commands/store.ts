@@ -2,8 +2,6 @@ import { createStorageNode, nodeOptions } from '@tsukimi/store';
 import { defineCommand } from '../command.ts';
 
 export const storeCommand = defineCommand({
-  name: 'store',
-  summary: 'A storage node: lends memory to the store, with a REST interface to objects.',
   options: nodeOptions,
   async run(options, { clock, random, logger, env, print, run }) {
     const node = await createStorageNode(options, { clock, random, logger, env });

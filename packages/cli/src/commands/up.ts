@@ -16,8 +16,6 @@ const readyWithinMs = 60_000;
 const shutdownTimeoutMs = 10_000;
 
 export const upCommand = defineCommand({
-  name: 'up',
-  summary: 'The whole cluster on this machine: metadata server, master, instances and proxy.',
   options: upOptions,
   run,
 });

@@ -1,31 +1,16 @@
-import type { Clock, Logger, Random } from '@tsukimi/base';
 import { KeyLookup, type MasterPlace, parseMasterAddress, readMasterPlace } from '@tsukimi/store';
 import { hashersFor } from './key-layout.ts';
+import type { StoreHandoverSettings, StoreHandoverWorld } from './load-store-handover.ts';
 import { StoreHandover } from './store-handover.ts';
 
-export interface StoreHandoverSettings {
-  readonly masterServerAddress?: string | undefined;
-  readonly mooncakeConfig?: string | undefined;
-  readonly hashSeed?: string | undefined;
-  readonly handoverMs: number;
-  readonly connectMs: number;
-}
-
-export interface StoreHandoverWorld {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly env: Readonly<Record<string, string | undefined>>;
-}
-
-/** Null where nothing says where the master is, or nobody is to wait. */
+/** Null where nothing says where the master is. */
 export function createStoreHandover(
   settings: StoreHandoverSettings,
   world: StoreHandoverWorld,
 ): StoreHandover | null {
   const { hashSeed = null, handoverMs: boundMs, connectMs: connectTimeoutMs } = settings;
   const place = masterPlace(settings, world.env);
-  if (place === null || boundMs === 0) return null;
+  if (place === null) return null;
   const { clock, logger } = world;
   return new StoreHandover({
     keys: new KeyLookup({ ...place, ...world, connectTimeoutMs }),
