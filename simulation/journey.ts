@@ -121,17 +121,23 @@ export class Journey implements Waiter {
   /** What the proxy can know. The traces tell of no sessions: those with the same second block are one. */
   #factsNow(): RequestFacts {
     const { blocks, inputTokens } = this.#request;
-    const { blockTokens } = this.#parts;
+    const { blockTokens, pool } = this.#parts;
     this.#facts ??= {
       promptTokenCount: inputTokens,
       outputTokenCount: expectedOutputTokens,
       sessionKey: String(blocks[1] ?? blocks[0]),
       blockHashes: blocks,
       blockTokenCount: blockTokens,
-      // The proxy asks no store before it chooses.
-      storedTokenCount: 0,
+      storedTokenCount: pool.reads('store') ? this.#storedTokens() : 0,
     };
     return this.#facts;
+  }
+
+  /** What the master says of a prompt whose blocks' keys the proxy knows, as it arrives. */
+  #storedTokens(): number {
+    const { blocks, inputTokens } = this.#request;
+    const { sharedStore, blockTokens } = this.#parts;
+    return Math.min((sharedStore?.leadingCount(blocks) ?? 0) * blockTokens, inputTokens);
   }
 
   #nodeOf({ instance }: Assignment<PoolInstance>): Node {

@@ -3,12 +3,18 @@ import type { Candidate, RequestFacts, Work } from './policies/policy.ts';
 import type { AttemptOutcome } from './pool-instance.ts';
 import { SpeedEstimate } from './speed-estimate.ts';
 
-/** Before anything was measured; a few observations outweigh it. */
-const priors = {
-  prefill: { tokensPerMs: 4, worthTokens: 512 },
-  decode: { msPerToken: 20, worthTokens: 16 },
-  transfer: { tokensPerMs: 50, worthTokens: 4_096 },
-} as const;
+/** Of all instances together. Before anything was measured there is a prior, which a few observations outweigh. */
+export class PoolSpeeds {
+  readonly prefill = new SpeedEstimate({ msPerToken: 1 / 4 }, 512);
+  readonly decode = new SpeedEstimate({ msPerToken: 20 }, 16);
+  readonly transfer = new SpeedEstimate({ msPerToken: 1 / 50 }, 4_096);
+}
+
+/**
+ * Tokens that an instance must have done until what was measured there outweighs what all together
+ * did: an instance is not taken for slow because it was asked little, nor by a few hard prompts.
+ */
+const ownWorth = { prefill: 131_072, decode: 256, transfer: 16_384 } as const;
 
 /** What an instance has to do, and how fast it has done it of late. */
 export class InstanceLoad implements Candidate {
@@ -19,26 +25,22 @@ export class InstanceLoad implements Candidate {
   residentTokenCount = 0;
   elsewhereTokenCount = 0;
   lastTurn = 0;
-  readonly #prefill = new SpeedEstimate(
-    priors.prefill.worthTokens / priors.prefill.tokensPerMs,
-    priors.prefill.worthTokens,
-  );
-  readonly #decode = new SpeedEstimate(
-    priors.decode.worthTokens * priors.decode.msPerToken,
-    priors.decode.worthTokens,
-  );
-  readonly #transfer = new SpeedEstimate(
-    priors.transfer.worthTokens / priors.transfer.tokensPerMs,
-    priors.transfer.worthTokens,
-  );
+  readonly #speeds: PoolSpeeds;
+  readonly #prefill: SpeedEstimate;
+  readonly #decode: SpeedEstimate;
+  readonly #transfer: SpeedEstimate;
   /** Attempts whose prompt is still to be computed there. */
   #queuedCount = 0;
   /** Since when it computes prompts without a pause, or since the last one that was done. */
   #busySinceMs = 0;
 
-  constructor(order: number, addressHash: number) {
+  constructor(order: number, addressHash: number, speeds: PoolSpeeds) {
     this.order = order;
     this.addressHash = addressHash;
+    this.#speeds = speeds;
+    this.#prefill = new SpeedEstimate(speeds.prefill, ownWorth.prefill);
+    this.#decode = new SpeedEstimate(speeds.decode, ownWorth.decode);
+    this.#transfer = new SpeedEstimate(speeds.transfer, ownWorth.transfer);
   }
 
   get prefillTokensPerSecond(): number {
@@ -79,16 +81,20 @@ export class InstanceLoad implements Candidate {
     this.queuedTokenCount -= queuedTokenCount;
     if (computedTokenCount === 0) return;
     // Between two that are done the whole time went into the later one, however long that waited.
-    this.#prefill.observe(nowMs - this.#busySinceMs, computedTokenCount, nowMs);
+    const elapsedMs = nowMs - this.#busySinceMs;
+    this.#prefill.observe(elapsedMs, computedTokenCount, nowMs);
+    this.#speeds.prefill.observe(elapsedMs, computedTokenCount, nowMs);
     this.#busySinceMs = nowMs;
   }
 
   loaded(elapsedMs: number, tokenCount: number, nowMs: number): void {
     this.#transfer.observe(elapsedMs, tokenCount, nowMs);
+    this.#speeds.transfer.observe(elapsedMs, tokenCount, nowMs);
   }
 
   decoded(elapsedMs: number, tokenCount: number, nowMs: number): void {
     this.#decode.observe(elapsedMs, tokenCount, nowMs);
+    this.#speeds.decode.observe(elapsedMs, tokenCount, nowMs);
   }
 
   ended(residentTokenCount: number): void {

@@ -1,6 +1,6 @@
 import { assert, type Clock, Fault, formatAddress, type Random } from '@tsukimi/base';
 import { type Identity, mismatchReason, replacementReason, servesModel } from './identity.ts';
-import { Assignment } from './instance-load.ts';
+import { Assignment, PoolSpeeds } from './instance-load.ts';
 import {
   noFacts,
   type Policy,
@@ -58,6 +58,7 @@ export class InstancePool {
     decode: Number.POSITIVE_INFINITY,
   };
   readonly #prefixes = new PrefixIndex();
+  readonly #speeds = new PoolSpeeds();
   readonly #hitTokenCounts: number[] = [];
   /** Filled anew for every choice, so that none makes garbage. */
   readonly #snapshot: { -readonly [K in keyof Snapshot<Member>]: Snapshot<Member>[K] } = {
@@ -117,7 +118,7 @@ export class InstancePool {
     if (this.#members.length >= this.#options.instanceCountMax) {
       throw new Fault('OVERLOADED', `there are ${this.#members.length} instances already`);
     }
-    const member = new Member(kind, endpoint, this.#joinedCount);
+    const member = new Member(kind, endpoint, this.#joinedCount, this.#speeds);
     this.#joinedCount += 1;
     this.#members = [...this.#members, member];
     return member;

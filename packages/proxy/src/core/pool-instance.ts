@@ -2,7 +2,7 @@ import { type Address, formatAddress } from '@tsukimi/base';
 import { textHash } from './block-hashes.ts';
 import { Breaker } from './breaker.ts';
 import type { Identity } from './identity.ts';
-import { InstanceLoad } from './instance-load.ts';
+import { InstanceLoad, type PoolSpeeds } from './instance-load.ts';
 import type { PdHint } from './pd-facts.ts';
 import type { Candidate } from './policies/policy.ts';
 
@@ -72,9 +72,9 @@ export class Member extends InstanceLoad implements PoolInstance {
   /** Nobody listened there since it was last identified. */
   wasGone = false;
 
-  constructor(kind: InstanceKind, endpoint: Endpoint, order: number) {
+  constructor(kind: InstanceKind, endpoint: Endpoint, order: number, speeds: PoolSpeeds) {
     const address = formatAddress(endpoint);
-    super(order, textHash(address));
+    super(order, textHash(address), speeds);
     this.kind = kind;
     this.endpoint = endpoint;
     this.address = address;

@@ -4,23 +4,24 @@ const halfLifeMs = 30_000;
 /**
  * Milliseconds for a token, from work that was observed: all time over all tokens, the older the less
  * it weighs. It begins with a prior and returns to it when nothing new is seen, so it is never
- * undefined.
+ * undefined. The prior may be an estimate itself: of one instance, that of all.
  */
 export class SpeedEstimate {
-  readonly #priorMs: number;
+  readonly #prior: { readonly msPerToken: number };
   readonly #priorTokenCount: number;
   #ms = 0;
   #tokenCount = 0;
   #atMs = 0;
 
-  /** The prior: so much work as if it had been observed. Both above 0. */
-  constructor(priorMs: number, priorTokenCount: number) {
-    this.#priorMs = priorMs;
+  /** The prior counts as if so many tokens had been observed. Both above 0. */
+  constructor(prior: { readonly msPerToken: number }, priorTokenCount: number) {
+    this.#prior = prior;
     this.#priorTokenCount = priorTokenCount;
   }
 
   get msPerToken(): number {
-    return (this.#priorMs + this.#ms) / (this.#priorTokenCount + this.#tokenCount);
+    const priorMs = this.#prior.msPerToken * this.#priorTokenCount;
+    return (priorMs + this.#ms) / (this.#priorTokenCount + this.#tokenCount);
   }
 
   /** Counts for nothing unless both are finite and above 0. */

@@ -84,13 +84,55 @@ describe('session', () => {
 
 describe('kvAware', () => {
   it('weighs the wait against what need not be computed, at the speed of each', () => {
-    const candidates = [candidate(0, { queuedTokenCount: 5_000 }), candidate(1)];
-    const hits = (held: number) => snapshot(candidates, { request, hitTokenCounts: [held, 0] });
+    const candidates = [
+      candidate(0, { queuedTokenCount: 5_000 }),
+      candidate(1),
+      candidate(2, { queuedTokenCount: 50_000 }),
+    ];
+    const hits = (held: number) => snapshot(candidates, { request, hitTokenCounts: [held, 0, 0] });
     expect(kvAware.choose(hits(8_000)).instance.order).toBe(0);
-    expect(kvAware.choose(hits(4_000)).instance.order).toBe(1);
+    expect(kvAware.choose(hits(3_000)).instance.order).toBe(1);
     const fast = [candidate(0), candidate(1, { prefillTokensPerSecond: 4_000 })];
     const given = snapshot(fast, { request, hitTokenCounts: [7_000, 0] });
     expect(kvAware.choose(given)).toMatchObject({ reason: 'least_wait', hitTokenCount: 0 });
+  });
+
+  it('leaves an instance that everybody wants to the next, which loads from the store', () => {
+    const candidates = [0, 1, 2, 3].map((order) =>
+      candidate(order, { queuedTokenCount: order === 0 ? 9_000 : 0 }),
+    );
+    const hitTokenCounts = [10_000, 0, 0, 0];
+    const cold = kvAware.choose(snapshot(candidates, { request, hitTokenCounts }));
+    expect(cold).toMatchObject({ reason: 'least_wait', hitTokenCount: 0 });
+    expect(cold.instance.order).toBe(1);
+    const stored = { ...request, storedTokenCount: 8_192 };
+    const warm = kvAware.choose(snapshot(candidates, { request: stored, hitTokenCounts }));
+    expect(warm).toMatchObject({ reason: 'stored_prefix', hitTokenCount: 8_192 });
+    expect(warm.instance.order).toBe(1);
+  });
+
+  it('does not wait for what the store has too, but for what it would be slow to load', () => {
+    const stored = { ...request, storedTokenCount: 10_000 };
+    const chosen = (transferTokensPerSecond: number) =>
+      kvAware.choose(
+        snapshot(
+          [
+            candidate(0, { queuedTokenCount: 4_000, transferTokensPerSecond }),
+            candidate(1, { transferTokensPerSecond }),
+            candidate(2, { queuedTokenCount: 9_000, transferTokensPerSecond }),
+          ],
+          { request: stored, hitTokenCounts: [10_000, 0, 0] },
+        ),
+      ).instance.order;
+    expect(chosen(50_000)).toBe(1);
+    expect(chosen(1_500)).toBe(0);
+  });
+
+  it('gives each its turn where speeds differ by little', () => {
+    const candidates = [900, 1_000, 1_010].map((prefillTokensPerSecond, order) =>
+      candidate(order, { prefillTokensPerSecond, lastTurn: order }),
+    );
+    expect(kvAware.choose(snapshot(candidates, { request })).instance.order).toBe(1);
   });
 
   it('decodes where the answer ends first', () => {

@@ -2,25 +2,22 @@ import type { Candidate, RequestFacts } from './policy.ts';
 
 /**
  * Milliseconds from sending a prompt to an instance until it is computed there: what waits before it,
- * and then the shorter of two ways, to compute all but what the instance holds itself, or to load what
- * the store has beyond that and to compute the rest. (Mooncake's paper, FAST '25, algorithm 1, where
- * the store takes the place of the instance with the longest prefix.)
+ * then loading what the store has beyond what the instance holds itself, then computing the rest.
+ * (Mooncake's paper, FAST '25, algorithm 1, where the store takes the place of the instance with the
+ * longest prefix.)
  */
 export function prefillMs(
   candidate: Candidate,
-  request: RequestFacts,
+  { promptTokenCount, storedTokenCount }: RequestFacts,
   hitTokenCount: number,
 ): number {
-  const msPerToken = 1_000 / candidate.prefillTokensPerSecond;
-  const { promptTokenCount, storedTokenCount } = request;
+  const loaded = Math.max(0, storedTokenCount - hitTokenCount);
   // One token is always computed: its logits are needed.
-  const computed = Math.max(1, promptTokenCount - hitTokenCount) * msPerToken;
-  const waiting = candidate.queuedTokenCount * msPerToken;
-  if (storedTokenCount <= hitTokenCount) return waiting + computed;
-  const loaded =
-    (storedTokenCount - hitTokenCount) * transferMsPerToken(candidate) +
-    Math.max(1, promptTokenCount - storedTokenCount) * msPerToken;
-  return waiting + Math.min(computed, loaded);
+  const computed = Math.max(1, promptTokenCount - hitTokenCount - loaded);
+  return (
+    ((candidate.queuedTokenCount + computed) * 1_000) / candidate.prefillTokensPerSecond +
+    loaded * transferMsPerToken(candidate)
+  );
 }
 
 /** Milliseconds until a decode instance has loaded a prompt that another one has computed. */

@@ -33,7 +33,10 @@ export interface RequestFacts {
    */
   readonly blockHashes: readonly number[];
   readonly blockTokenCount: number;
-  /** Leading prompt tokens that the shared store is known to have; 0 where nobody knows. */
+  /**
+   * Leading prompt tokens that the shared store is known to have; 0 where nobody knows, and unless the
+   * policy reads `store`.
+   */
   readonly storedTokenCount: number;
 }
 
@@ -73,7 +76,7 @@ export interface Choice<C extends Candidate = Candidate> {
 }
 
 /** Parts of a snapshot that cost something to find out. */
-type Costly = 'chance' | 'prefix' | 'session';
+type Costly = 'chance' | 'prefix' | 'session' | 'store';
 
 /** Chooses where a leg goes. */
 export interface Policy {
