@@ -137,7 +137,8 @@ export class RpcServer<P extends Protocol> implements Service {
     const { host, port } = this.#options;
     return new Promise((resolve, reject) => {
       this.#server.once('error', (error) => reject(listenFault(error, this.name, host, port)));
-      this.#server.listen({ host, port }, () => {
+      // All clients of a master come back at once after its restart.
+      this.#server.listen({ host, port, backlog: 4_096 }, () => {
         this.#server.removeAllListeners('error');
         this.#server.on('error', (error) => this.#ending.died(error));
         resolve();

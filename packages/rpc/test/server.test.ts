@@ -120,7 +120,8 @@ describe('RpcServer', () => {
     const { port, server } = await serve();
     await Promise.all(Array.from({ length: 1_000 }, () => rawSocket(port)));
     expect(await dial(port).call('ServiceReady', [])).toEqual({ ok: '2.0.0' });
-    expect(server.connectionCount).toBe(1_001);
+    // The kernel may tell a client that it is connected before it can queue it for us.
+    await eventually(() => server.connectionCount === 1_001, 'all clients to be taken in');
   });
 
   it('answers what was asked before it stops', async () => {
