@@ -74,7 +74,7 @@ export class Driver {
       kind: load.kind,
       targets,
       clients,
-      ms,
+      ms: Math.round(ms),
       rate: ratePerS,
       prompt_bytes: promptBytes,
       tokens,
