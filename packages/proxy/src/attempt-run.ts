@@ -9,6 +9,7 @@ import {
   type Outcome,
   type Stage,
 } from './core/attempt.ts';
+import type { Holding } from './core/held-memory.ts';
 import type { InstancePool } from './core/instance-pool.ts';
 import type { FailureReason } from './core/pool-instance.ts';
 import type { Deadlines } from './deadlines.ts';
@@ -37,6 +38,8 @@ export interface AttemptPlan {
   readonly legs: AttemptPair;
   readonly protocol: PdProtocol;
   readonly source: LegSource;
+  /** For what is kept of its answers. */
+  readonly holding: Holding;
   /** Left by the prefill leg of an earlier try, if this one has none. */
   readonly handover: Handover | null;
   /** Of the prefill leg, and of the decode leg of a stream. */
@@ -58,6 +61,8 @@ export interface AttemptListener {
   onOver(run: AttemptRun, outcome: Outcome): void;
   /** The client has not read for too long. */
   onClientStalled(): void;
+  /** There is no memory for an answer, and would be none for that of anybody else. */
+  onUnheld(): void;
 }
 
 /** The end of a stream was seen; the rest of the connection's last chunk may take this long. */
@@ -156,7 +161,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
       leg === 'prefill'
         ? protocol.prefillLeg(this.#plan.source, pair)
         : protocol.decodeLeg(this.#decodeSource(), pair, this.#handover);
-    const call = new LegCall(leg, instance, clock.monotonicMs(), this);
+    const call = new LegCall(leg, instance, clock.monotonicMs(), this.#plan.holding, this);
     if (leg === 'prefill') this.#prefill = call;
     else this.#decode = call;
     const { path, body } = request;
@@ -278,6 +283,10 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     else if (status >= 500) this.attempt.failed(leg, 'status', message);
     else if (this.#othersMayServe(call)) this.attempt.failed(leg, 'refused', message);
     else this.attempt.refused(leg);
+  }
+
+  onLegUnheld(): void {
+    this.#listener.onUnheld();
   }
 
   onLegFailure({ leg }: LegCall, reason: FailureReason, message: string): void {

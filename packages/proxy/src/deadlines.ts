@@ -39,7 +39,7 @@ export type Deadlines = { readonly [K in keyof typeof deadlines]: number };
 export const limits = {
   /** A client's request body. */
   bodyByteCountMax: 32 * 2 ** 20,
-  /** Bodies of all requests together. */
+  /** Bodies of all requests, and answers that are kept until they are whole, together. */
   heldByteCountMax: 2 ** 30,
   /** An answer that is not streamed, kept until it is whole. */
   answerByteCountMax: 64 * 2 ** 20,

@@ -5,6 +5,7 @@ import { openAiErrorOf } from '@tsukimi/openai-api';
 import { passedPaths } from './api-paths.ts';
 import type { ClientGate, Pass } from './client-gate.ts';
 import type { Admission, Waiter } from './core/admission.ts';
+import type { HeldMemory, Holding } from './core/held-memory.ts';
 import type { InstancePool } from './core/instance-pool.ts';
 import type { Cors } from './cors.ts';
 import { limits } from './deadlines.ts';
@@ -26,6 +27,7 @@ export interface EntranceOptions {
   readonly clock: Clock;
   readonly pool: InstancePool;
   readonly admission: Admission;
+  readonly memory: HeldMemory;
   readonly gate: ClientGate;
   readonly cors: Cors;
   readonly admin: InstanceAdmin;
@@ -58,7 +60,6 @@ export class Entrance implements Service {
   readonly #options: EntranceOptions;
   readonly #http: HttpServer;
   readonly #routes: Readonly<Record<string, Readonly<Record<string, Handler>>>>;
-  #heldByteCount = 0;
   #requestCount = 0;
   #stopping = false;
 
@@ -91,11 +92,6 @@ export class Entrance implements Service {
   /** The port in use; only after `start`. */
   get port(): number {
     return this.#http.port;
-  }
-
-  /** Bytes of bodies that are kept for requests in progress. */
-  get heldByteCount(): number {
-    return this.#heldByteCount;
   }
 
   /** For connections from now on. Throws when certificate and key do not fit, and keeps those before. */
@@ -158,15 +154,19 @@ export class Entrance implements Service {
     const span = this.#span(request, path, requestId);
     const record = new RequestRecord(path, requestId, clock.monotonicMs(), span);
     let queueSpan: Span | null = null;
-    let heldByteCount = 0;
+    let holding: Holding | null = null;
     let exchange: Exchange | null = null;
+    let working = false;
+    let closed = false;
     let calledOff: (() => void) | null = null;
     let pass: Pass | null = null;
     response.once('close', () => {
       pass?.leave();
-      this.#heldByteCount -= heldByteCount;
       calledOff?.();
       exchange?.cancel();
+      // Until then the client's connection, or a leg that is still to let go, may keep some of it.
+      closed = true;
+      if (!working) holding?.release();
       const status = response.writableFinished ? response.statusCode : 499;
       const nowMs = clock.monotonicMs();
       metrics.requestEnded(record, status, nowMs);
@@ -183,6 +183,10 @@ export class Entrance implements Service {
     }
     const { client } = pass;
     record.client = client;
+    holding = this.#options.memory.open(
+      client === '' ? (request.socket.remoteAddress ?? '') : client,
+    );
+    const kept = holding;
     Object.assign(ownHeaders, pass.headers);
     if (!isJson(request)) {
       request.resume();
@@ -192,11 +196,8 @@ export class Entrance implements Service {
     }
     readBody(request, limits.bodyByteCountMax, {
       take: (byteCount) => {
-        if (this.#heldByteCount + byteCount > limits.heldByteCountMax) return false;
-        heldByteCount += byteCount;
-        record.receivedByteCount = heldByteCount;
-        this.#heldByteCount += byteCount;
-        return true;
+        record.receivedByteCount += byteCount;
+        return kept.take(byteCount);
       },
       onFault: (fault) => sendFault(response, fault, { ...ownHeaders, connection: 'close' }),
       onBody: (body) => {
@@ -214,8 +215,13 @@ export class Entrance implements Service {
         calledOff = this.#whenAdmitted(client, onRefusal, () => {
           queueSpan?.end();
           const { exchange: context, admission } = this.#options;
-          const asked = { path, record, body, members, answerHeaders: ownHeaders };
-          exchange = new Exchange(context, request, response, asked, () => admission.leave());
+          const asked = { path, record, body, members, holding: kept, answerHeaders: ownHeaders };
+          exchange = new Exchange(context, request, response, asked, () => {
+            admission.leave();
+            working = false;
+            if (closed) kept.release();
+          });
+          working = true;
           exchange.begin();
         });
       },

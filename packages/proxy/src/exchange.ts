@@ -3,6 +3,7 @@ import type { ServerRequest, ServerResponse } from '@tsukimi/http';
 import { hasLegs } from './api-paths.ts';
 import { type AttemptListener, AttemptRun } from './attempt-run.ts';
 import type { AttemptPair, Failure, Outcome } from './core/attempt.ts';
+import type { Holding } from './core/held-memory.ts';
 import type { InstancePool } from './core/instance-pool.ts';
 import { type Miss, missedObjective, type Objectives } from './core/objectives.ts';
 import type { RequestFacts } from './core/policies/policy.ts';
@@ -54,6 +55,8 @@ export interface ExchangeRequest {
   readonly record: RequestRecord;
   readonly body: Buffer;
   readonly members: JsonMembers;
+  /** The body is counted there already. */
+  readonly holding: Holding;
   /** Of every answer to it, whoever gives it. */
   readonly answerHeaders: Headers;
 }
@@ -72,6 +75,7 @@ export class Exchange implements AttemptListener {
   readonly #answerHeaders: Headers;
   readonly #source: LegSource;
   readonly #carriesClientKey: boolean;
+  readonly #holding: Holding;
   readonly #facts: RequestFacts;
   readonly #plan: RequestPlan;
   readonly #relay: FrameRelay;
@@ -110,6 +114,7 @@ export class Exchange implements AttemptListener {
     this.#notes = new ExchangeNotes(context, record);
     this.#requestId = record.requestId;
     this.#answerHeaders = request.answerHeaders;
+    this.#holding = request.holding;
     this.#onOver = onOver;
     const traits = traitsOf(request.members, request.path);
     const credential = context.keepsAuthorization ? undefined : incoming.headers['authorization'];
@@ -189,6 +194,12 @@ export class Exchange implements AttemptListener {
     this.#response.destroy();
   }
 
+  onUnheld(): void {
+    const reason = 'answers to requests in progress fill the memory set aside for them';
+    this.#sendFault(new Fault('OVERLOADED', reason));
+    this.#settle();
+  }
+
   onOver(run: AttemptRun, outcome: Outcome): void {
     this.#runs.splice(this.#runs.indexOf(run), 1);
     if (run.attempt.stranded) this.#context.metrics.count('kv_stranded_total');
@@ -246,6 +257,7 @@ export class Exchange implements AttemptListener {
               promptTokenIds: this.#relay.promptTokenIds,
             }
           : this.#source,
+        holding: this.#holding,
         handover: legs.prefill === null ? this.#handover : null,
         firstByteMs: this.#firstByteMs,
         carriesClientKey: this.#carriesClientKey,

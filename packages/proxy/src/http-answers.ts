@@ -74,7 +74,7 @@ export function readBody(
       return refuse(
         new Fault(
           'OVERLOADED',
-          'the bodies of all requests in progress fill the memory set aside for them',
+          'requests in progress, of this client or of all, fill the memory set aside for them',
         ),
       );
     }

@@ -1,6 +1,7 @@
 import type { Clock, Scheduled } from '@tsukimi/base';
 import type { ClientListener } from '@tsukimi/http';
 import type { Leg } from './core/attempt.ts';
+import type { Holding } from './core/held-memory.ts';
 import type { FailureReason, PoolInstance } from './core/pool-instance.ts';
 import { limits } from './deadlines.ts';
 import type { UpstreamCall, UpstreamHeaders } from './upstream.ts';
@@ -12,6 +13,8 @@ export interface LegListener {
   onLegBytes(leg: LegCall, bytes: Buffer): void;
   /** The answer is whole, or the connection ended an answer that streams. */
   onLegEnd(leg: LegCall): void;
+  /** There is no memory for the answer. It ends all the same, and then has no body. */
+  onLegUnheld(leg: LegCall): void;
   onLegFailure(leg: LegCall, reason: FailureReason, message: string): void;
 }
 
@@ -26,17 +29,27 @@ export class LegCall implements ClientListener {
   headers: UpstreamHeaders = noHeaders;
   /** It answers with events that go on as they come. */
   streams = false;
+  readonly #holding: Holding;
   readonly #listener: LegListener;
   #pieces: Buffer[] | null = null;
   #byteCount = 0;
+  #unheld = false;
   #call: UpstreamCall | null = null;
   #linger: Scheduled | null = null;
   #closed = false;
 
-  constructor(leg: Leg, instance: PoolInstance, startMs: number, listener: LegListener) {
+  /** What is kept of the answer is taken from `holding`. */
+  constructor(
+    leg: Leg,
+    instance: PoolInstance,
+    startMs: number,
+    holding: Holding,
+    listener: LegListener,
+  ) {
     this.leg = leg;
     this.instance = instance;
     this.startMs = startMs;
+    this.#holding = holding;
     this.#listener = listener;
   }
 
@@ -95,11 +108,16 @@ export class LegCall implements ClientListener {
       this.#listener.onLegBytes(this, bytes);
       return;
     }
+    if (this.#unheld) return;
     this.#byteCount += bytes.length;
     if (this.#byteCount > limits.answerByteCountMax) {
       const message = `answered with more than ${limits.answerByteCountMax} bytes`;
       this.close();
       this.#listener.onLegFailure(this, 'malformed', message);
+    } else if (!this.#holding.take(bytes.length)) {
+      this.#unheld = true;
+      this.#pieces = null;
+      this.#listener.onLegUnheld(this);
     } else if (this.#pieces === null) this.#pieces = [bytes];
     else this.#pieces.push(bytes);
   }

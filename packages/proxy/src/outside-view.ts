@@ -1,6 +1,7 @@
 import type { Clock } from '@tsukimi/base';
 import type { ServerRequest, ServerResponse } from '@tsukimi/http';
 import type { Admission } from './core/admission.ts';
+import type { HeldMemory } from './core/held-memory.ts';
 import type { InstancePool } from './core/instance-pool.ts';
 import type { InstanceKind, PoolInstance } from './core/pool-instance.ts';
 import { poolWarnings } from './core/pool-warnings.ts';
@@ -27,7 +28,7 @@ export interface OutsideViewOptions {
   readonly decisions: DecisionLog;
   readonly peers: Peers;
   /** Bytes of bodies that are kept for requests in progress. */
-  readonly heldByteCount: () => number;
+  readonly memory: HeldMemory;
 }
 
 /** What one worker has to tell. */
@@ -152,7 +153,7 @@ export class OutsideView {
   }
 
   #gauges(): MetricFamily[] {
-    const { pool, admission, upstream, heldByteCount } = this.#options;
+    const { pool, admission, memory, upstream } = this.#options;
     const plain = (name: string, doc: string, value: number): MetricFamily => {
       return { name, type: 'gauge', doc, merge: 'sum', samples: { '': value } };
     };
@@ -172,7 +173,7 @@ export class OutsideView {
     return [
       plain('requests_in_flight', 'Requests that are worked on.', admission.activeCount),
       plain('requests_queued', 'Requests that wait for their turn.', admission.queueLength),
-      plain('held_body_bytes', 'Bodies kept for requests in progress.', heldByteCount()),
+      plain('held_body_bytes', 'Bodies and whole answers in memory.', memory.byteCount),
       plain('upstream_connections', 'Connections to instances.', upstream.connectionCount),
       each('instance_up', 'gauge', 'max', 'Whether an instance may be used.', ({ state }) =>
         state.name === 'up' ? 1 : 0,

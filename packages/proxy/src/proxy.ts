@@ -9,6 +9,7 @@ import {
 import { ClientGate } from './client-gate.ts';
 import { Admission } from './core/admission.ts';
 import { ClientKeys, clientKeysIn, plainKey } from './core/client-keys.ts';
+import { HeldMemory } from './core/held-memory.ts';
 import { InstancePool, type PoolEvent } from './core/instance-pool.ts';
 import { RetryBudget } from './core/retry-budget.ts';
 import { Cors } from './cors.ts';
@@ -55,6 +56,7 @@ export interface Proxy {
   readonly entrance: Entrance;
   readonly pool: InstancePool;
   readonly admission: Admission;
+  readonly memory: HeldMemory;
 }
 
 /** What a process runs. */
@@ -115,6 +117,7 @@ export async function assembleProxy(options: ProxyOptions, parts: ProxyParts): P
     activeCountMax: Math.ceil(options.inFlightMax / peers.workerCount),
     queueLengthMax: Math.ceil(options.queueMax / peers.workerCount),
   });
+  const memory = new HeldMemory(limits.heldByteCountMax);
   const storeHandover = await loadStoreHandover(options, parts);
   const { keys, followed } = clientKeys(options, parts);
   const sharing = new Sharing({ peers, clock, pool, keys, membership, watch });
@@ -136,13 +139,13 @@ export async function assembleProxy(options: ProxyOptions, parts: ProxyParts): P
     clock,
     pool,
     admission,
+    memory,
     gate,
     cors: new Cors({ allowedOrigins: options.allowedOrigins }),
     admin,
     view: new OutsideView({
-      ...{ clock, pool, admission, admin, upstream, metrics, decisions, peers },
+      ...{ clock, pool, admission, memory, admin, upstream, metrics, decisions, peers },
       scheduling: options.scheduling,
-      heldByteCount: () => entrance.heldByteCount,
     }),
     metrics,
     accessLog,
@@ -183,7 +186,7 @@ export async function assembleProxy(options: ProxyOptions, parts: ProxyParts): P
     ...autoRole(options, { pool, membership, clock, logger }),
     entrance,
   ];
-  return { services, entrance, pool, admission };
+  return { services, entrance, pool, admission, memory };
 }
 
 /** Those of `--api-key` never change; the file's follow the file. */
