@@ -68,7 +68,12 @@ const rows: readonly Row[] = [
   ...[401, 404, 408, 429].flatMap((status) =>
     both(`answers ${status}`, answers({ kind: 'status', status })),
   ),
-  { name: 'prefill sends nothing but comments', prefill: answers({ kind: 'pings' }) },
+  ...both('sends nothing but comments', answers({ kind: 'pings' })),
+  {
+    name: 'decode never answers what is not streamed',
+    decode: answers({ kind: 'hang' }),
+    streams: 'never',
+  },
   {
     name: 'decode never answers what is not streamed, and others are tried beside it',
     decode: answers({ kind: 'hang' }),

@@ -11,10 +11,11 @@ import {
 } from './core/attempt.ts';
 import type { Holding } from './core/held-memory.ts';
 import type { InstancePool } from './core/instance-pool.ts';
-import type { FailureReason } from './core/pool-instance.ts';
+import type { FailureReason, PoolInstance } from './core/pool-instance.ts';
 import type { Deadlines } from './deadlines.ts';
 import { JsonMembers } from './json-members.ts';
 import { LegCall, type LegListener } from './leg-call.ts';
+import type { GenerationProbe } from './membership/generation-probe.ts';
 import type { ProxyMetrics } from './metrics.ts';
 import { prefillBody } from './protocols/prefill-body.ts';
 import type { Handover, LegSource, Pair, PdProtocol } from './protocols/protocol.ts';
@@ -29,6 +30,7 @@ export interface AttemptContext {
   readonly upstream: Upstream;
   readonly deadlines: Deadlines;
   readonly metrics: ProxyMetrics;
+  readonly generationProbe: GenerationProbe;
   readonly storeHandover: StoreHandover | null;
 }
 
@@ -230,12 +232,17 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   }
 
   over(outcome: Outcome): void {
+    if (outcome === 'left') this.#watch.left();
     this.#plan.trace?.over(outcome, this.attempt.failure);
     this.#listener.onOver(this, outcome);
   }
 
   onExpired(message: string): void {
     this.attempt.expired(message);
+  }
+
+  onSilent(instance: PoolInstance): void {
+    this.#context.generationProbe.ask(instance);
   }
 
   onClientStalled(): void {
@@ -254,7 +261,8 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   }
 
   onLegBytes(_: LegCall, bytes: Buffer): void {
-    this.#watch.sawBytes();
+    if (!isComment(bytes)) this.#watch.sawBytes();
+    else if (this.attempt.stage !== 'streaming') return;
     this.attempt.decodeBytes();
     // What came for nobody was only waited for.
     if (this.attempt.outcome === null) this.#listener.onStream(this, bytes);
@@ -340,4 +348,9 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     const members = JsonMembers.tryParse(body);
     return members === null ? source : { ...source, body, members };
   }
+}
+
+/** Of events, nothing but comments, which keep a connection alive and tell nothing of the engine. */
+function isComment(bytes: Buffer): boolean {
+  return bytes[0] === 0x3a && bytes.at(-1) === 0x0a && !bytes.includes('data:');
 }

@@ -4,9 +4,14 @@ import type { Deadlines } from './deadlines.ts';
 
 export interface AttemptWatchListener {
   onExpired(message: string): void;
+  /** A long time has passed there with no answer, which may be right, or not. */
+  onSilent(instance: PoolInstance): void;
   /** The client reads nothing any more. */
   onClientStalled(): void;
 }
+
+/** Clients that leave sooner than this were in a hurry. */
+const patienceMs = 1_000;
 
 /**
  * The deadlines of one try, stage by stage, on a single timer that looks now and then: a new stage and
@@ -63,6 +68,13 @@ export class AttemptWatch {
     this.#scheduled = null;
   }
 
+  /** The client left; call after `cancel`. Perhaps it had waited in vain. */
+  left(): void {
+    if (this.#lastBytesMs !== null || this.#instance === null) return;
+    const waitedMs = this.#clock.monotonicMs() - this.#sinceMs;
+    if (waitedMs >= patienceMs) this.#listener.onSilent(this.#instance);
+  }
+
   #lookAfter(delayMs: number): void {
     this.#scheduled?.cancel();
     const waitMs = Math.max(1, Math.min(delayMs, this.#deadlines.gapMs));
@@ -90,7 +102,7 @@ export class AttemptWatch {
       else this.#lookAfter(leftMs);
       return;
     }
-    const { firstByteMs } = this.#deadlines;
+    const { firstByteMs, gapMs } = this.#deadlines;
     const waitedMs = nowMs - this.#sinceMs;
     const leftMs = this.#limitMs - waitedMs;
     const state = this.#instance?.state;
@@ -99,6 +111,9 @@ export class AttemptWatch {
       this.#listener.onExpired(`does not answer and is down: ${state.reason}`);
     } else if (this.#fails() && waitedMs >= firstByteMs) {
       this.#listener.onExpired(`sent nothing for ${firstByteMs} ms, and fails other requests`);
-    } else this.#lookAfter(leftMs);
+    } else {
+      if (this.#instance !== null && waitedMs >= gapMs) this.#listener.onSilent(this.#instance);
+      this.#lookAfter(leftMs);
+    }
   }
 }

@@ -16,6 +16,7 @@ import { FrameRelay, type Relayed } from './frame-relay.ts';
 import { type Headers, sendBytes, sendFault } from './http-answers.ts';
 import type { JsonMembers } from './json-members.ts';
 import type { LegCall } from './leg-call.ts';
+import type { GenerationProbe } from './membership/generation-probe.ts';
 import type { ProxyMetrics } from './metrics.ts';
 import { type Handover, type LegSource, Pair } from './protocols/protocol.ts';
 import { protocolOf } from './protocols/protocols.ts';
@@ -34,6 +35,7 @@ export interface ExchangeContext extends NotesContext {
   readonly pool: InstancePool;
   readonly upstream: Upstream;
   readonly metrics: ProxyMetrics;
+  readonly generationProbe: GenerationProbe;
   readonly deadlines: Deadlines;
   readonly retryBudget: RetryBudget;
   /** A second try begins elsewhere when nothing came for this long; 0: never. */

@@ -18,6 +18,7 @@ import { Entrance } from './entrance.ts';
 import { builtInPolicies, type LegPolicies } from './load-policies.ts';
 import { InstanceAdmin } from './membership/admin.ts';
 import { AutoRole, type AutoRoleOptions } from './membership/auto-role.ts';
+import { GenerationProbe } from './membership/generation-probe.ts';
 import { instancesIn } from './membership/instance-list.ts';
 import { InstanceWatch } from './membership/instance-watch.ts';
 import { Membership } from './membership/membership.ts';
@@ -158,6 +159,9 @@ export async function assembleProxy(options: ProxyOptions, parts: ProxyParts): P
       pool,
       upstream,
       metrics,
+      generationProbe: new GenerationProbe({
+        ...{ pool, upstream, clock, logger, deadlines, authorization },
+      }),
       deadlines,
       authorization,
       storeHandover,

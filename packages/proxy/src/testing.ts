@@ -50,6 +50,10 @@ export interface ScriptedInstanceOptions {
   /** Off for measuring: requests are not kept. */
   readonly keepsRequests?: boolean;
   readonly fate?: (request: ScriptedRequest) => Fate;
+  /** Whom `/v1/models` names for it. */
+  readonly ownedBy?: string;
+  /** How long `/health` takes. */
+  readonly healthMs?: number;
   /** What else it answers to GETs, by path. */
   readonly tells?: Readonly<Record<string, unknown>>;
   /**
@@ -90,6 +94,8 @@ export class ScriptedInstance {
   #server: Server | null = null;
   #port = 0;
   #answerCount = 0;
+  /** That it has sent, as `/metrics` tells. */
+  #tokenCount = 0;
 
   constructor(options: ScriptedInstanceOptions = {}) {
     this.#options = options;
@@ -153,7 +159,7 @@ export class ScriptedInstance {
 
   #tell(path: string, response: ServerResponse): void {
     if (path === '/v1/models') {
-      const data = [{ id: this.model, object: 'model', owned_by: 'test' }];
+      const data = [{ id: this.model, object: 'model', owned_by: this.#options.ownedBy ?? 'test' }];
       return json(response, 200, { object: 'list', data });
     }
     if (path === '/tsukimi/instance' && this.#options.ours !== false) {
@@ -166,8 +172,16 @@ export class ScriptedInstance {
     }
     const told = this.#options.tells?.[path];
     if (told !== undefined) return json(response, 200, told);
+    if (path === '/metrics') {
+      response.writeHead(200, { 'content-type': 'text/plain' });
+      response.end(
+        `vllm:generation_tokens_total{model_name="${this.model}"} ${this.#tokenCount}\n`,
+      );
+      return;
+    }
     if (path === '/ready' || path === '/health') {
-      return json(response, this.healthy ? 200 : 503, {});
+      setTimeout(() => json(response, this.healthy ? 200 : 503, {}), this.#options.healthMs ?? 0);
+      return;
     }
     return json(response, 404, { error: { message: 'not found' } });
   }
@@ -234,6 +248,7 @@ export class ScriptedInstance {
       await this.#stream(streamFrames(path, body, answerer), response, fate);
     } else {
       await this.#pause();
+      this.#tokenCount += 1;
       const text = JSON.stringify({ ...wholeAnswer(path, body, answerer), ...extra });
       const aborts = fate.kind === 'break' && fate.how === 'abort-event';
       sendJson(response, 200, aborts ? text.replace('"length"', '"abort"') : text);
@@ -271,6 +286,7 @@ export class ScriptedInstance {
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
     for (const frame of shown) {
       if (response.destroyed) return;
+      this.#tokenCount += 1;
       if (!response.write(frame)) await drained(response);
       await this.hold;
       await this.#pause();

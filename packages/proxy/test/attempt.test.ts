@@ -39,6 +39,7 @@ function attemptOf(its: AttemptTerms, withPrefill = true, onSend: (leg: Leg) => 
   const did: string[] = [];
   const watch = new AttemptWatch(clock, deadlines, {
     onExpired: (message) => attempt.expired(message),
+    onSilent: () => {},
     onClientStalled: () => {},
   });
   const port: AttemptPort = {

@@ -1,6 +1,11 @@
 import { eventually, FakeClock } from '@tsukimi/base/testing';
 import { describe, expect, it } from 'vitest';
-import { type Fate, type ScriptedInstanceOptions, scriptedText } from '../src/testing.ts';
+import {
+  type Fate,
+  type ScriptedInstanceOptions,
+  type ScriptedRequest,
+  scriptedText,
+} from '../src/testing.ts';
 import { type Cluster, readStream, startCluster } from './cluster.ts';
 
 const prompt = 'Tell me a "story"';
@@ -378,5 +383,72 @@ describe('an instance that does not answer', () => {
     expect(seen).toMatchObject({ text, done: true, error: null });
     expect(clock.monotonicMs() - startMs).toBeGreaterThanOrEqual(10_000);
     expect(cluster.decode[0]?.requests[0]?.aborted).toBe(true);
+  });
+
+  const decodeBreakers = ({ proxy }: Cluster) =>
+    proxy.pool.instances
+      .filter(({ kind }) => kind === 'decode')
+      .map((one) => one.breakers.decode.closed);
+
+  it.each([
+    { kind: 'hang', stream: false },
+    { kind: 'pings', stream: false },
+    { kind: 'pings', stream: true },
+  ] as const)(
+    'is left when it generates nothing, though its probes are well: $kind, streamed $stream',
+    async ({ kind, stream }) => {
+      const clock = new FakeClock();
+      await using cluster = await startCluster({ decode: [always({ kind }), {}], clock, argv });
+      const startMs = clock.monotonicMs();
+      const answer = cluster.post({ ...asked, stream });
+      const asText = stream
+        ? answer.then(readStream).then((seen) => seen.text)
+        : answer.then(answerText);
+      expect(await whileTimePasses(clock, asText, 500)).toBe(text);
+      const tookMs = clock.monotonicMs() - startMs;
+      expect(tookMs).toBeGreaterThanOrEqual(30_000);
+      expect(tookMs).toBeLessThan(60_000);
+      expect(decodeBreakers(cluster)).toEqual([stream, true]);
+    },
+  );
+
+  it.each([true, false])(
+    'is found out by who leaves it, unless it is busy with streams: %s',
+    async (busy) => {
+      const clock = new FakeClock();
+      const fate = ({ body }: ScriptedRequest): Fate =>
+        body['stream'] === true ? { kind: 'serve' } : { kind: 'hang' };
+      await using cluster = await startCluster({ prefill: [], decode: [{ fate }], clock, argv });
+      const client = new AbortController();
+      const left = cluster.post(asked, { signal: client.signal }).catch(() => 'left');
+      await eventually(() => cluster.sent('decode').length === 1, 'the leg to be there');
+      clock.advance(2_000);
+      client.abort();
+      expect(await left).toBe('left');
+      await eventually(() => cluster.sent('decode').length === 2, 'the probe to be there');
+      expect(cluster.sent('decode')[1]?.body).toMatchObject({ max_tokens: 1 });
+      if (busy) await readStream(await cluster.post({ ...asked, stream: true }));
+      const probed = eventually(() => cluster.sent('decode')[1]?.aborted, 'the end of the probe');
+      await whileTimePasses(clock, probed, 500);
+      await eventually(() => busy || !decodeBreakers(cluster)[0], 'the verdict');
+      expect(decodeBreakers(cluster)).toEqual([busy]);
+    },
+  );
+
+  it('has the benefit of the doubt where it counts no tokens', async () => {
+    const clock = new FakeClock();
+    const decode = [{ ...always({ kind: 'hang' }), tells: { '/metrics': {} } }];
+    await using cluster = await startCluster({ prefill: [], decode, clock, argv });
+    const client = new AbortController();
+    const left = cluster.post(asked, { signal: client.signal }).catch(() => 'left');
+    await eventually(() => cluster.sent('decode').length === 1, 'the leg to be there');
+    for (let count = 0; count < 200; count += 1) {
+      clock.advance(500);
+      await new Promise(setImmediate);
+    }
+    expect(decodeBreakers(cluster)).toEqual([true]);
+    expect(cluster.sent('decode')).toHaveLength(1);
+    client.abort();
+    expect(await left).toBe('left');
   });
 });

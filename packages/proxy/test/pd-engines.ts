@@ -182,10 +182,12 @@ export function sglangEngines(): PdEngines {
   const told = (mode: string) => ({
     '/server_info': { disaggregation_mode: mode, disaggregation_bootstrap_port: 8_998 },
   });
+  // Its `/health` generates a token, for which it looks once a second.
+  const own = { ownedBy: 'sglang', healthMs: 1_001 };
   return {
     ...engines,
-    prefill: { ...engines.prefill, tells: told('prefill') },
-    decode: { ...engines.decode, tells: told('decode') },
+    prefill: { ...engines.prefill, ...own, tells: told('prefill') },
+    decode: { ...engines.decode, ...own, tells: told('decode') },
   };
 }
 

@@ -52,8 +52,8 @@ export class Breaker {
     this.#openCount += 1;
   }
 
-  /** It has opened in another process of this proxy, for so much longer. */
-  openedElsewhere(untilMs: number): void {
+  /** It was found to fail otherwise than by attempts here. */
+  open(untilMs: number): void {
     if (this.closed) this.#openUntilMs = untilMs;
   }
 

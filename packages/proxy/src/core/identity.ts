@@ -19,6 +19,11 @@ export interface Identity {
   readonly pd: PdFacts | null;
 }
 
+/** Its `/health` generates a token, as SGLang's does; so it takes longer, and tells more. */
+export function generatesForHealth({ models }: Identity): boolean {
+  return (models[0] as { owned_by?: unknown } | undefined)?.owned_by === 'sglang';
+}
+
 /** Whole ids, over all that are served; a path and its last part alone are the same model. */
 export function servesModel(ids: readonly string[], model: string): boolean {
   return ids.some((id) => id === model || lastPart(id) === model || id === lastPart(model));

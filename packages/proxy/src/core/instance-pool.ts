@@ -295,9 +295,9 @@ export class InstancePool {
     return breaker.closed ? 0 : Math.max(0, breaker.openUntilMs - this.#nowMs());
   }
 
-  /** The breaker of its leg has opened in another process of this proxy. */
+  /** It was found to fail otherwise than by attempts here. */
   openBreaker(instance: PoolInstance, openMs: number): void {
-    (instance as Member).breakers[instance.kind].openedElsewhere(this.#nowMs() + openMs);
+    (instance as Member).breakers[instance.kind].open(this.#nowMs() + openMs);
     this.#refresh(instance.kind);
   }
 

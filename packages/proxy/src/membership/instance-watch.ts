@@ -8,12 +8,13 @@ import {
   type Service,
 } from '@tsukimi/base';
 import { z } from 'zod';
-import type { Identity } from '../core/identity.ts';
+import { generatesForHealth, type Identity } from '../core/identity.ts';
 import type { InstancePool } from '../core/instance-pool.ts';
 import type { PdFacts, PdHint } from '../core/pd-facts.ts';
-import type { FailureReason, PoolInstance } from '../core/pool-instance.ts';
+import type { PoolInstance } from '../core/pool-instance.ts';
 import type { Deadlines } from '../deadlines.ts';
 import type { Upstream } from '../upstream.ts';
+import { askInstance, type InstanceAnswer, unusable } from './ask-instance.ts';
 import { discoverPd } from './pd-discovery.ts';
 
 export interface InstanceWatchOptions {
@@ -28,12 +29,14 @@ export interface InstanceWatchOptions {
   readonly pd: PdHint;
 }
 
-interface Answer {
-  readonly status: number;
-  readonly body: string;
+interface GetOptions {
+  readonly authorization?: string | null;
+  /** Beyond what a probe may take. */
+  readonly patienceMs?: number;
 }
 
-const probeByteCountMax = 2 ** 20;
+/** SGLang's `/health` looks once a second whether a token has come, and may meet a long step. */
+const generationPatienceMs = 4_000;
 /** Share of a period by which probes come earlier or later, so that those of many proxies spread. */
 const jitter = 0.2;
 
@@ -150,11 +153,9 @@ export class InstanceWatch implements Service {
         // The key is for instances, and for nobody else who may listen on their hosts.
         const isInstance = origin === instance.origin;
         const { authorization } = this.#options;
-        const { status, body } = await this.#get(
-          { origin },
-          path,
-          isInstance ? authorization : null,
-        );
+        const { status, body } = await this.#get({ origin }, path, {
+          authorization: isInstance ? authorization : null,
+        });
         return status === 200 ? body : null;
       } catch {
         return null;
@@ -219,66 +220,26 @@ export class InstanceWatch implements Service {
 
   /** Instances of ours tell readiness; of others only liveness is known. */
   async #checkHealth(instance: Pick<PoolInstance, 'origin' | 'identity'>): Promise<void> {
-    if (instance.identity?.ours === true) {
+    const { identity } = instance;
+    if (identity?.ours === true) {
       const { status } = await this.#get(instance, '/ready');
       if (status < 300) return;
       if (status !== 404) throw unusable(`/ready answers with status ${status}`);
     }
-    const { status } = await this.#get(instance, '/health');
+    const generates = identity !== null && generatesForHealth(identity);
+    const patienceMs = generates ? generationPatienceMs : 0;
+    const { status } = await this.#get(instance, '/health', { patienceMs });
     if (status >= 300 && status !== 404) throw unusable(`/health answers with status ${status}`);
   }
 
   #get(
     instance: Pick<PoolInstance, 'origin'>,
     path: string,
-    authorization = this.#options.authorization,
-  ): Promise<Answer> {
-    const { upstream, clock, deadlines } = this.#options;
-    return new Promise((resolve, reject) => {
-      const pieces: Buffer[] = [];
-      let byteCount = 0;
-      let answerStatus = 0;
-      const expiry = clock.schedule(deadlines.probeMs, () =>
-        fail(`does not answer ${path} within ${deadlines.probeMs} ms`),
-      );
-      const fail = (reason: string) => {
-        expiry.cancel();
-        call.abort();
-        reject(unusable(reason, 'timeout'));
-      };
-      const call = upstream.send(
-        instance,
-        {
-          method: 'GET',
-          path,
-          headers: authorization === null ? [] : ['authorization', authorization],
-          body: null,
-        },
-        {
-          onHead: (status) => {
-            answerStatus = status;
-          },
-          onData: (bytes) => {
-            byteCount += bytes.length;
-            if (byteCount > probeByteCountMax) fail(`${path} answers with too many bytes`);
-            else pieces.push(bytes);
-          },
-          onEnd: () => {
-            expiry.cancel();
-            resolve({ status: answerStatus, body: Buffer.concat(pieces).toString('utf8') });
-          },
-          onFailure: (reason, message) => {
-            expiry.cancel();
-            reject(unusable(message, reason));
-          },
-        },
-      );
-    });
+    { authorization = this.#options.authorization, patienceMs = 0 }: GetOptions = {},
+  ): Promise<InstanceAnswer> {
+    const withinMs = this.#options.deadlines.probeMs + patienceMs;
+    return askInstance(this.#options, instance, { path, body: null, authorization, withinMs });
   }
-}
-
-function unusable(message: string, reason: FailureReason = 'malformed'): Fault {
-  return new Fault('PEER_UNREACHABLE', message, { details: { reason } });
 }
 
 function parsed<T>(schema: z.ZodType<T>, text: string): T | null {
