@@ -16,7 +16,7 @@ const closers = [0x7d, 0x5d];
 /**
  * Looks for what engines, and whatever stands before them, send as 200 though it is no answer: an error
  * inside, a generation that was aborted, no JSON, a body cut where only the end of the connection tells its
- * length. Null when all is well, which costs no more than two searches for a word.
+ * length. Null when all is well, which costs no more than a search.
  */
 export function flawOf(
   { body, headers, contentType }: Pick<LegCall, 'body' | 'headers' | 'contentType'>,
@@ -28,15 +28,16 @@ export function flawOf(
   }
   // What else is passed through may be of any kind.
   if (!hasLegs(path) && !contentType.includes('json')) return null;
-  const first = body.find((byte) => byte > 0x20);
-  const last = body.findLast((byte) => byte > 0x20);
-  const kind = openers.indexOf(first ?? 0);
-  if (kind < 0 || last !== closers[kind]) return malformed('answered with what is no JSON');
+  let first = 0;
+  while ((body[first] ?? 0xff) <= 0x20) first += 1;
+  let last = body.length - 1;
+  while ((body[last] ?? 0xff) <= 0x20) last -= 1;
+  const kind = openers.indexOf(body[first] ?? 0);
+  if (kind < 0 || body[last] !== closers[kind]) return malformed('answered with what is no JSON');
   const framed =
     headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
   if (kind === 1) return null;
-  const mayFail = body.includes('"error"') || body.includes('"abort"');
-  if (framed && !mayFail) return null;
+  if (framed && !/"(?:error|abort)"/.test(body.toString('latin1'))) return null;
   const members = JsonMembers.tryParse(body);
   if (members === null) return malformed('answered with what is no JSON');
   const error = members.raw('error');

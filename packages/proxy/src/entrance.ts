@@ -10,7 +10,7 @@ import type { InstancePool } from './core/instance-pool.ts';
 import type { Cors } from './cors.ts';
 import { limits } from './deadlines.ts';
 import { Exchange, type ExchangeContext } from './exchange.ts';
-import { isJson, readBody, sendFault, sendJson } from './http-answers.ts';
+import { type Headers, isJson, readBody, sendFault, sendJson } from './http-answers.ts';
 import { JsonMembers } from './json-members.ts';
 import type { InstanceAdmin } from './membership/admin.ts';
 import type { ProxyMetrics } from './metrics.ts';
@@ -148,7 +148,7 @@ export class Entrance implements Service {
 
   #complete(request: ServerRequest, response: ServerResponse): void {
     const requestId = this.#requestId(request);
-    const ownHeaders: Record<string, string> = { 'x-request-id': requestId };
+    let ownHeaders: Headers = { 'x-request-id': requestId };
     const path = pathOf(request.url);
     const { clock, metrics, accessLog } = this.#options;
     const span = this.#span(request, path, requestId);
@@ -187,7 +187,8 @@ export class Entrance implements Service {
       client === '' ? (request.socket.remoteAddress ?? '') : client,
     );
     const kept = holding;
-    Object.assign(ownHeaders, pass.headers);
+    const { headers: limitHeaders } = pass;
+    ownHeaders = { 'x-request-id': requestId, ...limitHeaders };
     if (!isJson(request)) {
       request.resume();
       const detail = "Unsupported Media Type: Only 'application/json' is allowed";
@@ -215,7 +216,7 @@ export class Entrance implements Service {
         calledOff = this.#whenAdmitted(client, onRefusal, () => {
           queueSpan?.end();
           const { exchange: context, admission } = this.#options;
-          const asked = { path, record, body, members, holding: kept, answerHeaders: ownHeaders };
+          const asked = { path, record, body, members, holding: kept, limitHeaders };
           exchange = new Exchange(context, request, response, asked, () => {
             admission.leave();
             working = false;

@@ -59,8 +59,8 @@ export interface ExchangeRequest {
   readonly members: JsonMembers;
   /** The body is counted there already. */
   readonly holding: Holding;
-  /** Of every answer to it, whoever gives it. */
-  readonly answerHeaders: Headers;
+  /** What its answer tells of the limits of the client's key. */
+  readonly limitHeaders: Headers;
 }
 
 const noTokenIds: readonly number[] = [];
@@ -74,7 +74,7 @@ export class Exchange implements AttemptListener {
   readonly #response: ServerResponse;
   readonly #requestId: string;
   readonly #notes: ExchangeNotes;
-  readonly #answerHeaders: Headers;
+  readonly #limitHeaders: Headers;
   readonly #source: LegSource;
   readonly #carriesClientKey: boolean;
   readonly #holding: Holding;
@@ -115,7 +115,7 @@ export class Exchange implements AttemptListener {
     const { record } = request;
     this.#notes = new ExchangeNotes(context, record);
     this.#requestId = record.requestId;
-    this.#answerHeaders = request.answerHeaders;
+    this.#limitHeaders = request.limitHeaders;
     this.#holding = request.holding;
     this.#onOver = onOver;
     const traits = traitsOf(request.members, request.path);
@@ -406,7 +406,10 @@ export class Exchange implements AttemptListener {
   }
 
   #ownHeaders(): Headers {
-    const headers: Record<string, string> = { ...this.#answerHeaders };
+    const headers: Record<string, string> = {
+      'x-request-id': this.#requestId,
+      ...this.#limitHeaders,
+    };
     this.#notes.name(headers);
     return headers;
   }

@@ -26,9 +26,9 @@ describe('memory that requests share', () => {
     const { memory } = cluster.proxy;
     let most = 0;
     const take = memory.take.bind(memory);
-    memory.take = (client, byteCount) => {
+    memory.take = (account, byteCount) => {
       most = Math.max(most, memory.byteCount + byteCount);
-      return take(client, byteCount);
+      return take(account, byteCount);
     };
     const body = JSON.stringify({ ...asked, max_tokens: 8 });
     const answer = await (await cluster.post(body)).text();

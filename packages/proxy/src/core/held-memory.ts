@@ -1,14 +1,22 @@
 import { assert } from '@tsukimi/base';
 
+/** What all requests of one client keep. */
+interface Account {
+  readonly client: string;
+  holdingCount: number;
+  byteCount: number;
+}
+
 /** What one request keeps in memory. */
 export class Holding {
   readonly #memory: HeldMemory;
-  readonly #client: string;
+  readonly #account: Account;
   #byteCount = 0;
+  #isOpen = true;
 
-  constructor(memory: HeldMemory, client: string) {
+  constructor(memory: HeldMemory, account: Account) {
     this.#memory = memory;
-    this.#client = client;
+    this.#account = account;
   }
 
   get byteCount(): number {
@@ -17,14 +25,16 @@ export class Holding {
 
   /** Before so many bytes more are kept; false: they may not be. */
   take(byteCount: number): boolean {
-    if (!this.#memory.take(this.#client, byteCount)) return false;
+    if (!this.#isOpen || !this.#memory.take(this.#account, byteCount)) return false;
     this.#byteCount += byteCount;
     return true;
   }
 
-  /** Nothing of it is kept any more. Harmless when repeated. */
+  /** Nothing of it is kept any more, and nothing may be. Harmless when repeated. */
   release(): void {
-    this.#memory.give(this.#client, this.#byteCount);
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#memory.close(this.#account, this.#byteCount);
     this.#byteCount = 0;
   }
 }
@@ -36,7 +46,7 @@ export class Holding {
  */
 export class HeldMemory {
   readonly #byteCountMax: number;
-  readonly #byClient = new Map<string, number>();
+  readonly #accounts = new Map<string, Account>();
   #byteCount = 0;
 
   constructor(byteCountMax: number) {
@@ -49,24 +59,29 @@ export class HeldMemory {
 
   /** For a request of `client`, to be released when it is over. */
   open(client: string): Holding {
-    return new Holding(this, client);
+    let account = this.#accounts.get(client);
+    if (account === undefined) {
+      account = { client, holdingCount: 0, byteCount: 0 };
+      this.#accounts.set(client, account);
+    }
+    account.holdingCount += 1;
+    return new Holding(this, account);
   }
 
-  take(client: string, byteCount: number): boolean {
-    const own = (this.#byClient.get(client) ?? 0) + byteCount;
+  take(account: Account, byteCount: number): boolean {
+    const own = account.byteCount + byteCount;
     const left = this.#byteCountMax - this.#byteCount - byteCount;
     if (own > left) return false;
-    this.#byClient.set(client, own);
+    account.byteCount = own;
     this.#byteCount += byteCount;
     return true;
   }
 
-  give(client: string, byteCount: number): void {
-    if (byteCount === 0) return;
-    const own = (this.#byClient.get(client) ?? 0) - byteCount;
-    if (own === 0) this.#byClient.delete(client);
-    else this.#byClient.set(client, own);
+  close(account: Account, byteCount: number): void {
+    account.byteCount -= byteCount;
+    account.holdingCount -= 1;
     this.#byteCount -= byteCount;
-    assert(own >= 0 && this.#byteCount >= 0, 'no more is given back than was taken');
+    assert(account.byteCount >= 0 && this.#byteCount >= 0, 'no more is given back than was taken');
+    if (account.holdingCount === 0) this.#accounts.delete(account.client);
   }
 }

@@ -30,6 +30,8 @@ export const nixl: PdProtocol = {
     ),
   }),
   handoverOf(answer, pair) {
+    // Most answers of an engine without such a connector need no parsing to see that.
+    if (!/"kv_transfer_params"\s*:\s*\{\s*"/.test(answer.toString('latin1'))) return null;
     const params = JsonMembers.tryParse(answer)?.raw('kv_transfer_params') ?? null;
     if (params === null || !/^\{\s*"/.test(params.toString('latin1', 0, 64))) return null;
     return {
