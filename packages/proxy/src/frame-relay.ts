@@ -1,6 +1,6 @@
 import { Fault } from '@tsukimi/base';
 import type { StreamForm } from './stream-form.ts';
-import { endsInSeveralTokens, hidesTokens, lengthWithText, repeatsText } from './token-text.ts';
+import { hidesTokens, lengthWithText, repeatsText, unsureText } from './token-text.ts';
 
 export interface FrameRelayOptions {
   /** The client did not ask for them and does not see them. */
@@ -42,8 +42,8 @@ export class FrameRelay {
   #held = '';
   /** Events at the end whose tokens have no text yet, of an engine that goes on from ids alone. */
   #textless = '';
-  /** The last event that was passed on may have more tokens than text. */
-  #endsUnsure = false;
+  /** Of the last event that was passed on, if it may have more tokens than text; else ''. */
+  #unsureText = '';
   /** Some of what was passed on is of tokens that were not told. */
   #hidesTokens = false;
   readonly #tokenIds: number[] = [];
@@ -120,12 +120,12 @@ export class FrameRelay {
     if ((!this.begun || this.#collects !== 'none') && this.#options.form.fails(all, end)) {
       throw new Fault('INTERNAL', failureIn(all.toString('latin1', 0, end)));
     }
-    if (this.#atHead && all.includes('data:')) {
+    if (this.#atHead && hasData(all, end)) {
       this.#atHead = false;
       if (this.#collects === 'all') this.#checkPrompt(all.toString('latin1', 0, end));
     }
     if (this.#collects === 'none') {
-      if (!this.begun && !all.includes('data:')) return { bytes: null, ended };
+      if (!this.begun && !hasData(all, end)) return { bytes: null, ended };
       this.#begun = true;
       return { bytes: end === all.length ? all : all.subarray(0, end), ended };
     }
@@ -179,34 +179,36 @@ export class FrameRelay {
 
   #hold(frames: string): void {
     this.#held += frames;
-    this.#bound(this.#held, 'come after the finish reason');
+    const { frameByteCountMax } = this.#options;
+    if (this.#held.length <= frameByteCountMax) return;
+    const message = `more than ${frameByteCountMax} bytes come after the finish reason`;
+    throw new Fault('MALFORMED', message);
   }
 
   /** Only what somebody else can go on from; see `token-text.ts`. */
   #withText(frames: string): string {
     if (hidesTokens(frames)) this.#hidesTokens = true;
-    if (this.#endsUnsure && this.#atHeadOfContinuation) {
+    if (this.#unsureText !== '' && this.#atHeadOfContinuation) {
       const count = this.#promptTokenIds.length + this.#tokenIds.length;
-      if (repeatsText(frames, count)) {
+      if (repeatsText(frames, count, this.#unsureText)) {
         throw new Fault('REFUSED', 'repeats what the prompt says that continues the stream');
       }
     }
-    const all = this.#textless + frames;
-    const ready = all.slice(0, lengthWithText(all));
-    this.#textless = all.slice(ready.length);
-    if (this.#held === '') this.#bound(this.#textless, 'have no text');
-    else {
+    // What was kept back has no text, so only what is new decides.
+    const length = this.#hidesTokens ? frames.length : lengthWithText(frames);
+    let ready = length === 0 ? '' : this.#textless + frames.slice(0, length);
+    this.#textless = length === 0 ? this.#textless + frames : frames.slice(length);
+    if (this.#textless.length > this.#options.frameByteCountMax) {
+      // Better a stream that nobody can go on with than none.
+      this.#hidesTokens = true;
+      ready += this.#textless;
+      this.#textless = '';
+    } else if (this.#held !== '') {
       this.#held = this.#textless + this.#held;
       this.#textless = '';
     }
-    this.#endsUnsure = endsInSeveralTokens(ready) ?? this.#endsUnsure;
+    this.#unsureText = unsureText(ready) ?? this.#unsureText;
     return ready;
-  }
-
-  #bound(kept: string, how: string): void {
-    const { frameByteCountMax } = this.#options;
-    if (kept.length <= frameByteCountMax) return;
-    throw new Fault('MALFORMED', `more than ${frameByteCountMax} bytes ${how}`);
   }
 
   /** Takes the ids along, and out where the client did not ask for them. */
@@ -280,6 +282,12 @@ class StreamNames {
   replaced(frames: string, by: StreamNames): string {
     return frames.replaceAll(this.#id, by.#id).replaceAll(this.#created, by.#created);
   }
+}
+
+/** Whether whole events, which end at `end`, are more than comments. */
+function hasData(bytes: Buffer, end: number): boolean {
+  const at = bytes.indexOf('data:');
+  return at >= 0 && at < end;
 }
 
 /** Where the last whole event ends; 0 if there is none. */

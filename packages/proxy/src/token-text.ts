@@ -13,11 +13,10 @@ const noTexts = ['"text":""', '"content":""', '"delta":{}'] as const;
 /** Length of `events` without those at its end that have tokens and no text. */
 export function lengthWithText(events: string): number {
   let end = events.length;
-  while (end > 0 && noTexts.some((noText) => events.includes(noText))) {
+  while (end > 0) {
     const before = events.lastIndexOf('\n\n', end - 3);
     const start = before < 0 ? 0 : before + 2;
-    const event = events.slice(start, end);
-    if (!hasTokens(event) || text.test(event)) break;
+    if (!isTextless(events.slice(start, end))) break;
     end = start;
   }
   return end;
@@ -28,20 +27,29 @@ export function hidesTokens(events: string): boolean {
   return !events.includes(tokens) && text.test(events);
 }
 
-/** Whether the last event with tokens has several, so that its text may end before the last one; null: none has any. */
-export function endsInSeveralTokens(events: string): boolean | null {
+/**
+ * Text of the last event with tokens, if it has several and so may end before the last one; '' if it has
+ * one; null: no event has any.
+ */
+export function unsureText(events: string): string | null {
   const at = events.lastIndexOf(tokens);
   if (at < 0) return null;
-  return events.slice(at, events.indexOf(']', at)).includes(',');
+  if (!events.slice(at, events.indexOf(']', at)).includes(',')) return '';
+  const before = events.lastIndexOf('\n\n', at);
+  return text.exec(events.slice(before < 0 ? 0 : before))?.[1] ?? '';
 }
 
 /**
- * Whether the first text in `events` is as long as that of `tokenCount` tokens, and so repeats them. As
+ * Whether the first text in `events` repeats that of `tokenCount` tokens, whose last text was `lastText`. As
  * Latin-1, a token has at least one character, but for a few that have none.
  */
-export function repeatsText(events: string, tokenCount: number): boolean {
-  const length = text.exec(events)?.[1]?.length ?? 0;
-  return length >= 16 && length >= 0.75 * tokenCount;
+export function repeatsText(events: string, tokenCount: number, lastText: string): boolean {
+  const first = text.exec(events)?.[1] ?? '';
+  return first.length >= 0.75 * tokenCount && first.includes(lastText, 1);
+}
+
+function isTextless(event: string): boolean {
+  return noTexts.some((noText) => event.includes(noText)) && hasTokens(event) && !text.test(event);
 }
 
 function hasTokens(event: string): boolean {

@@ -172,17 +172,37 @@ describe('FrameRelay', () => {
       });
     });
 
-    it('keeps no more of them back than the longest event', () => {
+    it('keeps no more of them back than the longest event, and then nobody can go on', () => {
       const relay = begun();
       fed(relay, told([1, 2, 3], [4], 'y'));
-      const endless = () => {
-        for (let count = 0; count < 1_000; count += 1) relay.push(Buffer.from(event([5], '')));
-      };
-      expect(endless).toThrow('more than 10000 bytes have no text');
+      const textless = event([5], '').repeat(300);
+      expect(fed(relay, textless).text).toBe(shown('').repeat(300));
+      expect(relay.tokenIds).toHaveLength(302);
+      expect(relay.promptTokenIds).toEqual([]);
+    });
+
+    it('looks at each of them once', () => {
+      const relay = new FrameRelay({
+        ...{ stripsTokenIds: true, frameByteCountMax: 2 ** 24 },
+        form: streamForm('/v1/completions'),
+      });
+      relay.restart('all');
+      const count = 50_000;
+      relay.push(Buffer.from(told([1, 2], [3], 'x')));
+      for (let at = 0; at < count; at += 1) relay.push(Buffer.from(event([5], '')));
+      expect(fed(relay, event([6], 'z')).text === shown('').repeat(count) + shown('z')).toBe(true);
+    });
+
+    it('goes on where a long text follows few tokens', () => {
+      const relay = begun();
+      fed(relay, told([1, 2, 3], [4, 5], 'y'));
+      relay.restart('all');
+      const next = told([1, 2, 3, 4, 5], [6, 7, 8], ' constitutional questions');
+      expect(fed(relay, next).text).toContain('constitutional');
     });
 
     it('refuses one that repeats the prompt, where several tokens may have ended in half a character', () => {
-      const repeated = told([1, 2, 3, 4, 5], [6], 'all that was asked and said, 月');
+      const repeated = told([1, 2, 3, 4, 5], [6], 'all that was asked and said, y月');
       const relay = begun();
       fed(relay, told([1, 2, 3], [4, 5], 'y'));
       relay.restart('all');
@@ -190,7 +210,7 @@ describe('FrameRelay', () => {
       const sure = begun();
       fed(sure, told([1, 2, 3], [4], 'y') + event([5], 'z'));
       sure.restart('all');
-      expect(fed(sure, repeated).text).toBe(shown('all that was asked and said, 月'));
+      expect(fed(sure, repeated).text).toBe(shown('all that was asked and said, y月'));
     });
 
     it('is not gone on with where some tokens were not told', () => {
