@@ -1,7 +1,9 @@
 import { hasLegs } from './api-paths.ts';
+import type { PoolInstance } from './core/pool-instance.ts';
 import { JsonMembers } from './json-members.ts';
-import type { LegCall } from './leg-call.ts';
+import type { LegCall, WholeAnswer } from './leg-call.ts';
 import { streamForm } from './stream-form.ts';
+import { type ToldError, toldError } from './told-error.ts';
 
 /** A whole answer of status 200 that is none. `status` is what it should have been answered with. */
 export interface Flaw {
@@ -10,6 +12,9 @@ export interface Flaw {
   readonly message: string;
 }
 
+/** What an answer without an error may have for one. */
+const noErrors: readonly string[] = ['null', 'false', '""', '{}', '[]'];
+const aborted = /"finish_reason": ?(?:"abort"|\{[^{}]*"type": ?"abort")/;
 const openers = [0x7b, 0x5b];
 const closers = [0x7d, 0x5d];
 
@@ -24,7 +29,8 @@ export function flawOf(
 ): Flaw | null {
   // Of a prefill leg that is the client's request unchanged.
   if (contentType.startsWith('text/event-stream')) {
-    return streamForm(path).fails(body, body.length) ? errorInside(null) : null;
+    const error = streamForm(path).errorIn(body, body.length);
+    return error === null ? null : errorInside(error);
   }
   // What else is passed through may be of any kind.
   if (!hasLegs(path) && !contentType.includes('json')) return null;
@@ -40,19 +46,47 @@ export function flawOf(
   if (framed && !/"(?:error|abort)"/.test(body.toString('latin1'))) return null;
   const members = JsonMembers.tryParse(body);
   if (members === null) return malformed('answered with what is no JSON');
-  const error = members.raw('error');
-  if (members.scalar('object') === 'error') return errorInside(members);
-  if (error !== null && error.toString() !== 'null') {
-    const inside = error[0] === 0x7b ? JsonMembers.tryParse(error) : null;
-    return errorInside(inside);
+  const error = members.raw('error')?.toString() ?? 'null';
+  if (members.scalar('object') === 'error' || !noErrors.includes(error)) {
+    return errorInside(toldError(body.toString()));
   }
-  const choices = members.raw('choices')?.toString('latin1') ?? '';
-  return /"finish_reason": ?"abort"/.test(choices) ? malformed('aborted the request') : null;
+  const outputs = (members.raw('choices') ?? members.raw('meta_info'))?.toString('latin1') ?? '';
+  return aborted.test(outputs) ? malformed('aborted the request') : null;
 }
 
-function errorInside(error: JsonMembers | null): Flaw {
-  const told = Number(error?.scalar('code'));
-  const status = Number.isInteger(told) && told >= 400 && told < 600 ? told : 500;
+/**
+ * Whether a refusal (4xx) is about the instance rather than about the request. `model` is asked for;
+ * `others` do not include who refused.
+ */
+export function othersMayServe(
+  { status, body }: WholeAnswer,
+  refusing: PoolInstance,
+  others: readonly PoolInstance[],
+  { model, carriesClientKey }: { readonly model: string; readonly carriesClientKey: boolean },
+): boolean {
+  switch (status) {
+    case 408:
+    case 429:
+      return true;
+    case 401:
+    case 403:
+      return !carriesClientKey;
+    case 404: {
+      const ofModel = body.includes('model');
+      return others.some(
+        ({ state, identity }) =>
+          state.name === 'up' &&
+          identity?.modelIds.includes(model) === true &&
+          // A path that one engine does not have, others of its kind do not have either.
+          (ofModel || identity.ours !== refusing.identity?.ours),
+      );
+    }
+    default:
+      return false;
+  }
+}
+
+function errorInside({ status }: ToldError): Flaw {
   return {
     kind: 'error-inside',
     status,

@@ -1,5 +1,5 @@
 import type { Clock, Scheduled } from '@tsukimi/base';
-import { flawOf } from './answer-check.ts';
+import { flawOf, othersMayServe } from './answer-check.ts';
 import { AttemptWatch, type AttemptWatchListener } from './attempt-watch.ts';
 import {
   Attempt,
@@ -14,12 +14,13 @@ import type { InstancePool } from './core/instance-pool.ts';
 import type { FailureReason, PoolInstance } from './core/pool-instance.ts';
 import type { Deadlines } from './deadlines.ts';
 import { JsonMembers } from './json-members.ts';
-import { LegCall, type LegListener } from './leg-call.ts';
+import { LegCall, type LegListener, type WholeAnswer } from './leg-call.ts';
 import type { GenerationProbe } from './membership/generation-probe.ts';
 import type { ProxyMetrics } from './metrics.ts';
 import { prefillBody } from './protocols/prefill-body.ts';
 import type { Handover, LegSource, Pair, PdProtocol } from './protocols/protocol.ts';
 import type { AttemptTrace } from './telemetry/attempt-trace.ts';
+import type { ToldError } from './told-error.ts';
 import type { Upstream } from './upstream.ts';
 import { type PrefilledPrompts, prefilledPrompts } from './vllm-store/prefilled-prompts.ts';
 import type { StoreHandover } from './vllm-store/store-handover.ts';
@@ -83,7 +84,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   #handover: Handover | null;
   #prefill: LegCall | null = null;
   #decode: LegCall | null = null;
-  #answer: LegCall | null = null;
+  #answer: WholeAnswer | null = null;
   /** What decode should find in the store before it begins. */
   #prompts: PrefilledPrompts | null = null;
   #storeWait: Scheduled | null = null;
@@ -108,7 +109,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   }
 
   /** The whole answer of an instance: the client's, or one that tells of the instance's failure. */
-  get answer(): LegCall | null {
+  get answer(): WholeAnswer | null {
     return this.#answer;
   }
 
@@ -134,6 +135,19 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   streamEnded(outputTokenCount: number): void {
     this.#decode?.ended(this.#context.clock, lingerMs);
     this.attempt.decodeAnswered(outputTokenCount);
+  }
+
+  /** Instead of a stream came an error, which is judged as an answer of its status would be. */
+  streamRefused(error: ToldError): void {
+    const { clock } = this.#context;
+    this.#decode?.ended(clock, lingerMs);
+    const answer = {
+      status: error.status,
+      headers: {},
+      contentType: '',
+      body: Buffer.from(error.json),
+    };
+    this.#judge('decode', answer, `answered 200 with an error of ${error.status} inside`);
   }
 
   /** The stream cannot be used further. */
@@ -286,11 +300,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
       this.#prefillAnswered(call);
       return;
     }
-    this.#answer = call;
-    if (status < 300) this.attempt.decodeAnswered();
-    else if (status >= 500) this.attempt.failed(leg, 'status', message);
-    else if (this.#othersMayServe(call)) this.attempt.failed(leg, 'refused', message);
-    else this.attempt.refused(leg);
+    this.#judge(leg, call, message);
   }
 
   onLegUnheld(): void {
@@ -301,27 +311,23 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     this.attempt.failed(leg, reason, message);
   }
 
-  /** Whether the refusal is about the instance rather than about the request. */
-  #othersMayServe({ status, instance }: LegCall): boolean {
-    switch (status) {
-      case 408:
-      case 429:
-        return true;
-      case 401:
-      case 403:
-        return !this.#plan.carriesClientKey;
-      case 404: {
-        const model = this.#plan.source.members.scalar('model') ?? this.#context.pool.model;
-        return this.#context.pool.instances.some(
-          ({ origin, state, identity }) =>
-            origin !== instance.origin &&
-            state.name === 'up' &&
-            identity?.modelIds.includes(String(model)) === true,
-        );
-      }
-      default:
-        return false;
-    }
+  #judge(leg: Leg, answer: WholeAnswer, message: string): void {
+    this.#answer = answer;
+    const { status } = answer;
+    if (status < 300) this.attempt.decodeAnswered();
+    else if (status >= 500) this.attempt.failed(leg, 'status', message);
+    else if (this.#othersMayServe(leg, answer)) this.attempt.failed(leg, 'refused', message);
+    else this.attempt.refused(leg);
+  }
+
+  #othersMayServe(leg: Leg, answer: WholeAnswer): boolean {
+    const { pool } = this.#context;
+    const { source, carriesClientKey } = this.#plan;
+    const refusing = (leg === 'prefill' ? this.attempt.prefill : this.attempt.decode)?.instance;
+    if (refusing === undefined) return false;
+    const others = pool.instances.filter(({ origin }) => origin !== refusing.origin);
+    const model = String(source.members.scalar('model') ?? pool.model);
+    return othersMayServe(answer, refusing, others, { model, carriesClientKey });
   }
 
   #prefillAnswered(call: LegCall): void {

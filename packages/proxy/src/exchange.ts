@@ -15,7 +15,7 @@ import { limits } from './deadlines.ts';
 import { FrameRelay, type Relayed } from './frame-relay.ts';
 import { type Headers, sendBytes, sendFault } from './http-answers.ts';
 import type { JsonMembers } from './json-members.ts';
-import type { LegCall } from './leg-call.ts';
+import type { WholeAnswer } from './leg-call.ts';
 import type { GenerationProbe } from './membership/generation-probe.ts';
 import type { ProxyMetrics } from './metrics.ts';
 import { type Handover, type LegSource, Pair } from './protocols/protocol.ts';
@@ -95,7 +95,7 @@ export class Exchange implements AttemptListener {
   #prefill: PoolInstance | null = null;
   #handover: Handover | null = null;
   /** The last answer of an instance that says it failed: better than words of our own. */
-  #failedAnswer: LegCall | null = null;
+  #failedAnswer: WholeAnswer | null = null;
   #lastFailure: Failure | null = null;
   #lastFailedAddress = '';
   /** The client has its answer, or is gone. */
@@ -187,9 +187,24 @@ export class Exchange implements AttemptListener {
       return;
     }
     if (relayed.bytes !== null) this.#writeFrames(run, relayed.bytes);
+    if (relayed.error !== null) {
+      this.#streamFailed(run, relayed);
+      return;
+    }
     if (!relayed.ended) return;
     this.#response.end();
     run.streamEnded(this.#relay.tokenIds.length - this.#tokenCountBefore);
+  }
+
+  #streamFailed(run: AttemptRun, { bytes, error }: Relayed): void {
+    if (error === null) return;
+    if (this.#relay.begun) {
+      if (bytes !== null) this.#response.end();
+      run.streamBroke('status', `reported a failure: ${error.message}`);
+    } else {
+      this.#streaming = null;
+      run.streamRefused(error);
+    }
   }
 
   onClientStalled(): void {
@@ -375,7 +390,7 @@ export class Exchange implements AttemptListener {
     this.#settle();
   }
 
-  #sendWhole(answer: LegCall): void {
+  #sendWhole(answer: WholeAnswer): void {
     const { body } = answer;
     this.#notes.wrote(body);
     const retryAfter = answer.headers['retry-after'];

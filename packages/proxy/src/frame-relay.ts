@@ -1,6 +1,7 @@
 import { Fault } from '@tsukimi/base';
 import type { StreamForm } from './stream-form.ts';
 import { hidesTokens, lengthWithText, repeatsText, unsureText } from './token-text.ts';
+import type { ToldError } from './told-error.ts';
 
 export interface FrameRelayOptions {
   /** The client did not ask for them and does not see them. */
@@ -16,6 +17,11 @@ export type CollectedIds = 'none' | 'output' | 'all';
 export interface Relayed {
   readonly bytes: Buffer | string | null;
   readonly ended: boolean;
+  /**
+   * The instance has failed, as it says itself. The client has not seen that where somebody else could
+   * still do better; else it is in `bytes`.
+   */
+  readonly error: ToldError | null;
 }
 
 const lfBoundary = Buffer.of(0x0a, 0x0a);
@@ -99,8 +105,8 @@ export class FrameRelay {
 
   /**
    * Throws `MALFORMED` for events beyond the limit; `REFUSED` for a continuation that does not show that
-   * it goes on with the right tokens; and `INTERNAL` for an event that tells of a failure, while
-   * somebody else could still do better.
+   * it goes on with the right tokens; and `INTERNAL` for a stream that was aborted, while somebody else
+   * could still do better.
    */
   push(bytes: Buffer): Relayed {
     const all = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes]);
@@ -112,24 +118,26 @@ export class FrameRelay {
         `an event of the stream exceeds ${this.#options.frameByteCountMax} bytes`,
       );
     }
-    if (end === 0) return { bytes: null, ended: false };
+    if (end === 0) return { bytes: null, ended: false, error: null };
     const ended = this.#options.form.ends(all, end);
     // Before anything was seen, somebody else can do better, whatever the engine.
     if (!this.begun) refuseAbort(all, all.indexOf(finishReason));
-    // One that nobody could continue tells its client itself.
-    if ((!this.begun || this.#collects !== 'none') && this.#options.form.fails(all, end)) {
-      throw new Fault('INTERNAL', failureIn(all.toString('latin1', 0, end)));
+    const error = this.#options.form.errorIn(all, end);
+    if (error !== null) {
+      // One that nobody could continue tells its client itself.
+      const tells = this.begun && this.#collects === 'none';
+      return { bytes: tells ? all.subarray(0, end) : null, ended: false, error };
     }
     if (this.#atHead && hasData(all, end)) {
       this.#atHead = false;
       if (this.#collects === 'all') this.#checkPrompt(all.toString('latin1', 0, end));
     }
     if (this.#collects === 'none') {
-      if (!this.begun && !hasData(all, end)) return { bytes: null, ended };
+      if (!this.begun && !hasData(all, end)) return { bytes: null, ended, error };
       this.#begun = true;
-      return { bytes: end === all.length ? all : all.subarray(0, end), ended };
+      return { bytes: end === all.length ? all : all.subarray(0, end), ended, error };
     }
-    return { bytes: this.#relayed(all.toString('latin1', 0, end), ended), ended };
+    return { bytes: this.#relayed(all.toString('latin1', 0, end), ended), ended, error };
   }
 
   /** The first event of a stream has the ids of the prompt, or its engine tells none at all. */
@@ -353,9 +361,4 @@ function refuseAbort(frames: Buffer | string, finish: number): void {
   if (finish >= 0 && frames.indexOf('abort"', start) === start) {
     throw new Fault('INTERNAL', 'the instance aborted the stream');
   }
-}
-
-function failureIn(frames: string): string {
-  const message = /"message":"([^"\\]{0,200})/.exec(frames)?.[1] ?? 'no message';
-  return `the instance reported a failure: ${message}`;
 }

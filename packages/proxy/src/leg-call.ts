@@ -18,6 +18,9 @@ export interface LegListener {
   onLegFailure(leg: LegCall, reason: FailureReason, message: string): void;
 }
 
+/** An answer that is there as a whole. */
+export type WholeAnswer = Pick<LegCall, 'status' | 'headers' | 'contentType' | 'body'>;
+
 const noHeaders: UpstreamHeaders = {};
 
 /** One call to one instance and its answer, which is kept until it is whole or passed on as it comes. */

@@ -1,11 +1,12 @@
 import { encodeSse, openAiError } from '@tsukimi/openai-api';
+import { type ToldError, toldError } from './told-error.ts';
 
 /** How an API's event stream comes to its end, and how it tells that it cannot. */
 export interface StreamForm {
   /** Whether whole events, which end at `end`, hold the last one of the stream. */
   ends(frames: Buffer, end: number): boolean;
-  /** Whether whole events, which end at `end`, hold one by which the instance says that it failed. */
-  fails(frames: Buffer, end: number): boolean;
+  /** What the instance says of its failure in one of the whole events, which end at `end`; null: nothing. */
+  errorIn(frames: Buffer, end: number): ToldError | null;
   /** The event by which a client learns of a failure in the middle. */
   failure(message: string): string;
 }
@@ -21,7 +22,7 @@ const completions: StreamForm = {
     if (bytes[at] !== 0x5d || bytes[at - 1] !== 0x45) return false;
     return /(^|\n)data: ?\[DONE\]$/.test(bytes.toString('latin1', Math.max(0, at - 16), at + 1));
   },
-  fails: told(/(^|\n)(event: ?error\r?\n|data: ?\{ ?"(error": ?[{"]|object": ?"error"))/),
+  errorIn: told(/(^|\n)(event: ?error\r?\n|data: ?\{ ?"(error": ?[{"]|object": ?"error"))/),
   failure: (message) => encodeSse(openAiError(502, message, { code })),
 };
 
@@ -31,7 +32,7 @@ const responses: StreamForm = {
     /(^|\n)event: ?(response\.(completed|failed|incomplete)|error)\r?\n/.test(
       bytes.toString('latin1', 0, end),
     ),
-  fails: told(/(^|\n)event: ?(response\.failed|error)\r?\n/),
+  errorIn: told(/(^|\n)event: ?(response\.failed|error)\r?\n/),
   failure: (message) => named('error', { type: 'error', code, message, param: null }),
 };
 
@@ -39,7 +40,7 @@ const responses: StreamForm = {
 const messages: StreamForm = {
   ends: (bytes, end) =>
     /(^|\n)event: ?(message_stop|error)\r?\n/.test(bytes.toString('latin1', 0, end)),
-  fails: told(/(^|\n)event: ?error\r?\n/),
+  errorIn: told(/(^|\n)event: ?error\r?\n/),
   failure: (message) => named('error', { type: 'error', error: { type: 'api_error', message } }),
 };
 
@@ -49,10 +50,13 @@ export function streamForm(path: string): StreamForm {
 }
 
 /** Most pieces hold neither word, which is found out without making text of them. */
-function told(pattern: RegExp): StreamForm['fails'] {
-  return (bytes, end) =>
-    (bytes.includes('error') || bytes.includes('failed')) &&
-    pattern.test(bytes.toString('latin1', 0, end));
+function told(pattern: RegExp): StreamForm['errorIn'] {
+  return (bytes, end) => {
+    if (!bytes.includes('error') && !bytes.includes('failed')) return null;
+    const at = pattern.exec(bytes.toString('latin1', 0, end))?.index;
+    if (at === undefined) return null;
+    return toldError(/data: ?(.*)/.exec(bytes.toString('utf8', at, end))?.[1]?.trimEnd() ?? '');
+  };
 }
 
 function named(event: string, data: object): string {

@@ -15,8 +15,8 @@ export type Fate =
   | { readonly kind: 'garbage' }
   /** Half of an answer that is not streamed; with `end`, one without a length that is ended in order. */
   | { readonly kind: 'half'; readonly how?: 'reset' | 'end' }
-  /** Status 200 with this in it, streamed or not. */
-  | { readonly kind: 'body'; readonly text: string }
+  /** Of status 200, or another one, with this in it, streamed or not. */
+  | { readonly kind: 'body'; readonly text: string; readonly status?: number }
   /** Status 200, then nothing but comments, or white space where no stream was asked for. */
   | { readonly kind: 'pings' }
   /**
@@ -209,14 +209,18 @@ export class ScriptedInstance {
         return;
       case 'status':
         json(response, fate.status, {
-          error: { message: `scripted ${fate.status}`, code: 'scripted' },
+          error: {
+            message: `scripted ${fate.status}`,
+            code: 'scripted',
+            param: fate.status === 404 ? 'model' : null,
+          },
         });
         return;
       case 'half':
         this.#half(response, fate.how ?? 'reset');
         return;
       case 'body':
-        response.writeHead(200, { 'content-type': 'application/json' });
+        response.writeHead(fate.status ?? 200, { 'content-type': 'application/json' });
         response.end(fate.text);
         return;
       case 'pings':

@@ -51,6 +51,7 @@ describe('a request whose instances fail', () => {
     { kind: 'body', text: '{"error": "no memory"}' },
     { kind: 'body', text: '{"object":"error","message":"no memory","code":503}' },
     { kind: 'body', text: '{"choices":[{"text":"","finish_reason": "abort"}]}' },
+    { kind: 'body', text: '{"meta_info":{"finish_reason":{"type":"abort"}}}' },
     { kind: 'half', how: 'end' },
   ];
 
@@ -62,6 +63,67 @@ describe('a request whose instances fail', () => {
     for (let count = 0; count < 4; count += 1) {
       expect(await answerText(await cluster.post(asked))).toBe(text);
     }
+  });
+
+  it.each([
+    { text: '{"detail":"Not Found"}', count: 1 },
+    { text: '{"error":{"message":"no such model","param":"model"}}', count: 2 },
+  ])('is taken elsewhere for its model and not for its path: $text', async ({ text, count }) => {
+    const fail = always({ kind: 'body', text, status: 404 });
+    await using cluster = await startCluster({ prefill: [], decode: [fail, fail] });
+    const response = await cluster.post(asked);
+    expect([response.status, await response.text()]).toEqual([404, text]);
+    expect(cluster.sent('decode')).toHaveLength(count);
+  });
+
+  const refusals = [
+    'data: {"error":{"message":"too long","code":400}}\n\n',
+    'data: {"object":"error","message":"too long","type":"BadRequestError","code":400}\n\n',
+  ];
+
+  it.each(refusals)('is refused with the status that its stream begins with: %s', async (event) => {
+    const refuse = always({ kind: 'break', how: 'error-event', frameCount: 0, event });
+    await using cluster = await startCluster({ decode: [refuse, refuse] });
+    for (let count = 0; count < 5; count += 1) {
+      const response = await cluster.post({ ...asked, stream: true });
+      expect(response.status).toBe(400);
+      expect(response.headers.get('content-type')).toBe('application/json');
+      expect(`data: ${await response.text()}\n\n`).toBe(event);
+    }
+    expect(cluster.sent('decode')).toHaveLength(5);
+    expect(cluster.proxy.pool.instances.map(({ failureCount }) => failureCount)).toEqual([0, 0, 0]);
+  });
+
+  it('blames who breaks a stream by an error that only its client can be told of', async () => {
+    const fail = { ...always({ kind: 'break', how: 'error-event', frameCount: 2 }), ours: false };
+    const decode = [{ ...fail, tellsTokenIds: false }] as const;
+    await using cluster = await startCluster({ prefill: [], decode });
+    const [instance] = cluster.decode;
+    let goOn = () => {};
+    if (instance !== undefined) {
+      instance.hold = new Promise((resolve) => {
+        goOn = resolve;
+      });
+    }
+    // Its head comes with the first event.
+    const response = await cluster.post({ ...asked, stream: true });
+    goOn();
+    const seen = await readStream(response);
+    expect(seen.error).toMatchObject({ message: 'scripted' });
+    expect(cluster.sent('decode')).toHaveLength(1);
+    expect(cluster.proxy.pool.instances.map(({ failureCount }) => failureCount)).toEqual([1]);
+  });
+
+  const nothingWrong = [
+    '{"choices":[{"text":"a"}],"error":false}',
+    '{"choices":[{"text":"a"}],"error":""}',
+    '{"choices":[{"text":"a"}],"error":{}}',
+  ];
+
+  it.each(nothingWrong)('is answered by what names no error in fact: %s', async (text) => {
+    await using cluster = await startCluster({ decode: [always({ kind: 'body', text })] });
+    const response = await cluster.post(asked);
+    expect([response.status, await response.text()]).toEqual([200, text]);
   });
 
   it('gets the status that an error inside a 200 tells, when nobody does better', async () => {

@@ -104,7 +104,18 @@ describe('FrameRelay', () => {
   ])('takes no failure for a stream: %s, %s', (path, first) => {
     const relay = relayOf(true, path);
     relay.restart('none');
-    expect(() => fed(relay, `: waiting\n\n${first}\n\n`)).toThrow('reported a failure');
+    const relayed = relay.push(Buffer.from(`: waiting\n\n${first}\n\n`));
+    expect(relayed).toMatchObject({ bytes: null, error: { status: 500 } });
+  });
+
+  it('shows one of a stream that nobody can continue, and says so', () => {
+    const relay = relayOf();
+    relay.restart('none');
+    const piece = `${frame({ text: 'a' })}data: {"error":{"message":"no memory","code":503}}\n\n`;
+    fed(relay, frame({ text: 'b' }));
+    const { bytes, error } = relay.push(Buffer.from(piece));
+    expect(bytes?.toString()).toBe(piece);
+    expect(error).toMatchObject({ status: 503, message: 'no memory' });
   });
 
   it('takes no text for a failure', () => {
