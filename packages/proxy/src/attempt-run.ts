@@ -96,7 +96,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     this.#listener = listener;
     this.#handover = plan.handover;
     this.startMs = context.clock.monotonicMs();
-    this.#watch = new AttemptWatch(context.clock, context.deadlines, this);
+    this.#watch = new AttemptWatch(context.clock, context.deadlines, plan.firstByteMs, this);
     this.attempt = new Attempt(context.clock, context.pool, plan.legs, plan.protocol, this);
   }
 
@@ -246,7 +246,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   }
 
   over(outcome: Outcome): void {
-    if (outcome === 'left') this.#watch.left();
+    if (outcome === 'left' && this.#answer === null) this.#watch.left();
     this.#plan.trace?.over(outcome, this.attempt.failure);
     this.#listener.onOver(this, outcome);
   }
@@ -255,8 +255,8 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     this.attempt.expired(message);
   }
 
-  onSilent(instance: PoolInstance): void {
-    this.#context.generationProbe.ask(instance);
+  onSilent(instance: PoolInstance, sinceMs: number): void {
+    this.#context.generationProbe.ask(instance, sinceMs, sinceMs + this.#plan.firstByteMs);
   }
 
   onClientStalled(): void {
@@ -288,7 +288,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
       this.attempt.failed('decode', 'reset', 'ended the stream before its end');
       return;
     }
-    const flaw = call.status === 200 ? flawOf(call, this.#plan.source.path) : null;
+    const flaw = call.status === 200 && !call.unheld ? flawOf(call, this.#plan.source.path) : null;
     if (flaw?.kind === 'malformed') {
       this.attempt.failed(leg, 'malformed', flaw.message);
       return;
@@ -297,13 +297,17 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     const { status } = call;
     const message = flaw?.message ?? `answered with status ${status}`;
     if (leg === 'prefill' && status < 300) {
-      this.#prefillAnswered(call);
+      if (call.unheld) this.attempt.prefillAnswered(true, false);
+      else this.#prefillAnswered(call);
       return;
     }
     this.#judge(leg, call, message);
   }
 
-  onLegUnheld(): void {
+  onLegUnheld({ leg }: LegCall): void {
+    const { stage } = this.attempt;
+    // It is not, or no longer, what the client waits for.
+    if (stage === 'releasing' || (stage === 'streaming' && leg === 'prefill')) return;
     this.#listener.onUnheld();
   }
 

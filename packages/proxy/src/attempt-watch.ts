@@ -4,8 +4,8 @@ import type { Deadlines } from './deadlines.ts';
 
 export interface AttemptWatchListener {
   onExpired(message: string): void;
-  /** A long time has passed there with no answer, which may be right, or not. */
-  onSilent(instance: PoolInstance): void;
+  /** A long time has passed there with no answer since `sinceMs`, which may be right, or not. */
+  onSilent(instance: PoolInstance, sinceMs: number): void;
   /** The client reads nothing any more. */
   onClientStalled(): void;
 }
@@ -17,11 +17,13 @@ const patienceMs = 1_000;
  * The deadlines of one try, stage by stage, on a single timer that looks now and then: a new stage and
  * bytes of a stream mostly only note the time. While nothing has come, an instance that also fails
  * its probes is given up early, since a hung process would else hold a request for minutes; so is one that
- * fails others though its probes are well, once its first byte would be late in a stream.
+ * fails others though its probes are well, once its first byte would be late in a stream. While the
+ * client reads nothing, only that is looked at.
  */
 export class AttemptWatch {
   readonly #clock: Clock;
   readonly #deadlines: Deadlines;
+  readonly #firstByteMs: number;
   readonly #listener: AttemptWatchListener;
   #scheduled: Scheduled | null = null;
   #lookMs = 0;
@@ -31,9 +33,16 @@ export class AttemptWatch {
   #lastBytesMs: number | null = null;
   #pausedMs: number | null = null;
 
-  constructor(clock: Clock, deadlines: Deadlines, listener: AttemptWatchListener) {
+  /** `firstByteMs`: what a stream's first byte may take, for this prompt. */
+  constructor(
+    clock: Clock,
+    deadlines: Deadlines,
+    firstByteMs: number,
+    listener: AttemptWatchListener,
+  ) {
     this.#clock = clock;
     this.#deadlines = deadlines;
+    this.#firstByteMs = firstByteMs;
     this.#listener = listener;
   }
 
@@ -72,7 +81,7 @@ export class AttemptWatch {
   left(): void {
     if (this.#lastBytesMs !== null || this.#instance === null) return;
     const waitedMs = this.#clock.monotonicMs() - this.#sinceMs;
-    if (waitedMs >= patienceMs) this.#listener.onSilent(this.#instance);
+    if (waitedMs >= patienceMs) this.#listener.onSilent(this.#instance, this.#sinceMs);
   }
 
   #lookAfter(delayMs: number): void {
@@ -102,17 +111,21 @@ export class AttemptWatch {
       else this.#lookAfter(leftMs);
       return;
     }
-    const { firstByteMs, gapMs } = this.#deadlines;
+    const { gapMs } = this.#deadlines;
     const waitedMs = nowMs - this.#sinceMs;
     const leftMs = this.#limitMs - waitedMs;
     const state = this.#instance?.state;
     if (leftMs <= 0) this.#listener.onExpired(`did not answer within ${this.#limitMs} ms`);
     else if (state?.name === 'down') {
       this.#listener.onExpired(`does not answer and is down: ${state.reason}`);
-    } else if (this.#fails() && waitedMs >= firstByteMs) {
-      this.#listener.onExpired(`sent nothing for ${firstByteMs} ms, and fails other requests`);
+    } else if (this.#fails() && waitedMs >= this.#firstByteMs) {
+      this.#listener.onExpired(
+        `sent nothing for ${this.#firstByteMs} ms, and fails other requests`,
+      );
     } else {
-      if (this.#instance !== null && waitedMs >= gapMs) this.#listener.onSilent(this.#instance);
+      if (this.#instance !== null && waitedMs >= gapMs) {
+        this.#listener.onSilent(this.#instance, this.#sinceMs);
+      }
       this.#lookAfter(leftMs);
     }
   }

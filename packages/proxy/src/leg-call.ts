@@ -32,11 +32,12 @@ export class LegCall implements ClientListener {
   headers: UpstreamHeaders = noHeaders;
   /** It answers with events that go on as they come. */
   streams = false;
+  /** There was no memory for its answer, which has no body then. */
+  unheld = false;
   readonly #holding: Holding;
   readonly #listener: LegListener;
   #pieces: Buffer[] | null = null;
   #byteCount = 0;
-  #unheld = false;
   #call: UpstreamCall | null = null;
   #linger: Scheduled | null = null;
   #closed = false;
@@ -111,14 +112,14 @@ export class LegCall implements ClientListener {
       this.#listener.onLegBytes(this, bytes);
       return;
     }
-    if (this.#unheld) return;
+    if (this.unheld) return;
     this.#byteCount += bytes.length;
     if (this.#byteCount > limits.answerByteCountMax) {
       const message = `answered with more than ${limits.answerByteCountMax} bytes`;
       this.close();
       this.#listener.onLegFailure(this, 'malformed', message);
     } else if (!this.#holding.take(bytes.length)) {
-      this.#unheld = true;
+      this.unheld = true;
       this.#pieces = null;
       this.#listener.onLegUnheld(this);
     } else if (this.#pieces === null) this.#pieces = [bytes];

@@ -37,7 +37,7 @@ function attemptOf(its: AttemptTerms, withPrefill = true, onSend: (leg: Leg) => 
   const prefill = pool.add('prefill', { host: 'h', port: 1 });
   const decode = pool.add('decode', { host: 'h', port: 2 });
   const did: string[] = [];
-  const watch = new AttemptWatch(clock, deadlines, {
+  const watch = new AttemptWatch(clock, deadlines, 1_000, {
     onExpired: (message) => attempt.expired(message),
     onSilent: () => {},
     onClientStalled: () => {},

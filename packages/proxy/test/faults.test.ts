@@ -497,6 +497,44 @@ describe('an instance that does not answer', () => {
     },
   );
 
+  it.each([true, false])(
+    'may compute one very long prompt before the probe, within its time: %s',
+    async (answers) => {
+      const clock = new FakeClock();
+      let compute = () => {};
+      const computed = new Promise<object>((resolve) => {
+        compute = () => resolve({});
+      });
+      const decode = [{ ours: false, connector: () => computed }];
+      await using cluster = await startCluster({ prefill: [], decode, clock, argv });
+      // About 4,000 tokens, which may take 70 s.
+      const answer = cluster.post({ ...asked, prompt: 'x'.repeat(16_000) });
+      const untilMs = clock.monotonicMs() + 65_000;
+      const late = eventually(() => clock.monotonicMs() >= untilMs, '65 s');
+      await whileTimePasses(clock, late, 500);
+      expect(cluster.sent('decode')[1]?.body).toMatchObject({ max_tokens: 1 });
+      expect(decodeBreakers(cluster)).toEqual([true]);
+      if (answers) compute();
+      const { status } = await whileTimePasses(clock, answer, 500);
+      expect(status).toBe(answers ? 200 : 504);
+      expect(decodeBreakers(cluster)).toEqual([answers]);
+    },
+  );
+
+  it('has the benefit of the doubt where its probe ends otherwise', async () => {
+    const clock = new FakeClock();
+    const fate = ({ body }: ScriptedRequest): Fate =>
+      body['max_tokens'] === 1 ? { kind: 'half' } : { kind: 'hang' };
+    await using cluster = await startCluster({ prefill: [], decode: [{ fate }], clock, argv });
+    const client = new AbortController();
+    const left = cluster.post(asked, { signal: client.signal }).catch(() => 'left');
+    const probes = eventually(() => cluster.sent('decode').length >= 4, 'three probes');
+    await whileTimePasses(clock, probes, 500);
+    expect(decodeBreakers(cluster)).toEqual([true]);
+    client.abort();
+    expect(await left).toBe('left');
+  });
+
   it('has the benefit of the doubt where it counts no tokens', async () => {
     const clock = new FakeClock();
     const decode = [{ ...always({ kind: 'hang' }), tells: { '/metrics': {} } }];

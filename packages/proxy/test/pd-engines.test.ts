@@ -1,6 +1,8 @@
 import { eventually } from '@tsukimi/base/testing';
 import { describe, expect, it } from 'vitest';
-import { scriptedText } from '../src/testing.ts';
+import type { HeldMemory, Holding } from '../src/core/held-memory.ts';
+import { limits } from '../src/deadlines.ts';
+import { type ScriptedInstanceOptions, scriptedText } from '../src/testing.ts';
 import { type Cluster, readStream, startCluster } from './cluster.ts';
 import {
   mooncakeEngines,
@@ -20,13 +22,20 @@ interface Way {
   readonly name: string;
   readonly engines: () => PdEngines;
   /** What an operator says of an instance, by `/instances/add`; nothing is said without. */
+  /** Its legs are sent at once. */
+  readonly together?: boolean;
   readonly said?: (kind: 'prefill' | 'decode', port: number) => object;
 }
 
 const ways: Way[] = [
   { name: 'nixl', engines: nixlEngines },
-  { name: 'sglang', engines: sglangEngines },
-  { name: 'mooncake', engines: mooncakeEngines, said: (_, port) => ({ bootstrap_port: port }) },
+  { name: 'sglang', together: true, engines: sglangEngines },
+  {
+    name: 'mooncake',
+    together: true,
+    engines: mooncakeEngines,
+    said: (_, port) => ({ bootstrap_port: port }),
+  },
   {
     name: 'mooncake_v0',
     engines: nixlEngines,
@@ -34,6 +43,7 @@ const ways: Way[] = [
   },
   {
     name: 'nixl_push',
+    together: true,
     engines: nixlPushEngines,
     said: (kind) => ({
       pd_protocol: 'nixl_push',
@@ -49,6 +59,17 @@ const ways: Way[] = [
     }),
   },
 ];
+
+/** Leaves room for a request, and for no answer. */
+function fill(memory: HeldMemory): Holding[] {
+  const others: Holding[] = [];
+  for (let byteCount = limits.heldByteCountMax / 2; byteCount > 1_000; byteCount /= 2) {
+    const other = memory.open(`other ${byteCount}`);
+    expect(other.take(byteCount)).toBe(true);
+    others.push(other);
+  }
+  return others;
+}
 
 async function startEngines({ engines, said }: Way): Promise<[Cluster, PdEngines]> {
   const made = engines();
@@ -111,6 +132,33 @@ describe.each(ways)('engines with $name', (way) => {
     expect(legs.length).toBeGreaterThan(1);
     // What was kept for the leg that failed is the engine's to drop, after its own time.
     expect(engines.heldCount()).toBeLessThanOrEqual(1);
+  });
+
+  it('are not blamed where there is no memory for an answer', async () => {
+    const made = way.engines();
+    let answer = () => {};
+    const streamed = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    const connector: ScriptedInstanceOptions['connector'] = async (request) => {
+      const members = await made.prefill.connector?.(request);
+      if (way.together) await streamed;
+      return { ...members, filler: 'x'.repeat(10_000) };
+    };
+    const engines = { ...made, prefill: { ...made.prefill, connector } };
+    await using cluster = (await startEngines({ ...way, engines: () => engines }))[0];
+    const { memory, pool } = cluster.proxy;
+    const others = fill(memory);
+    const [decode] = cluster.decode;
+    if (decode !== undefined) decode.hold = streamed;
+    const response = await cluster.post({ ...asked, stream: true });
+    expect(response.status).toBe(way.together ? 200 : 503);
+    answer();
+    if (way.together) expect(await readStream(response)).toMatchObject({ text, error: null });
+    expect(pool.instances.map(({ failureCount }) => failureCount)).toEqual([0, 0]);
+    await eventually(() => cluster.proxy.admission.activeCount === 0, 'the end of both legs');
+    for (const other of others) other.release();
+    expect(memory.byteCount).toBe(0);
   });
 
   it('let go of both legs when the client leaves', async () => {

@@ -2,6 +2,8 @@
 const failureCountMax = 4;
 const openMinMs = 1_000;
 const openMaxMs = 30_000;
+/** From here on it is open for `openMaxMs`. */
+const openCountMax = Math.ceil(Math.log2(openMaxMs / openMinMs));
 
 /**
  * Keeps requests from an instance whose probes are well and whose answers are not. Closed until
@@ -54,7 +56,10 @@ export class Breaker {
 
   /** It was found to fail otherwise than by attempts here. */
   open(untilMs: number): void {
-    if (this.closed) this.#openUntilMs = untilMs;
+    if (!this.closed) return;
+    this.#openUntilMs = untilMs;
+    // What its next failure tells is no news.
+    this.#openCount = openCountMax;
   }
 
   reset(): void {

@@ -2,9 +2,9 @@
 const halfLifeMs = 30_000;
 
 /**
- * Milliseconds for a token, from work that was observed: all time over all tokens, the older the less
- * it weighs. It begins with a prior and returns to it when nothing new is seen, so it is never
- * undefined. The prior may be an estimate itself: of one instance, that of all.
+ * Milliseconds for a token, from work that was observed: all time over all tokens, of which those weigh less
+ * that were older when the last ones came. It begins with a prior, so it is never undefined. The prior may be
+ * an estimate itself: of one instance, that of all.
  */
 export class SpeedEstimate {
   readonly #prior: { readonly msPerToken: number };
@@ -27,13 +27,12 @@ export class SpeedEstimate {
   /** Counts for nothing unless both are finite and above 0. */
   observe(elapsedMs: number, tokenCount: number, nowMs: number): void {
     if (!(elapsedMs > 0 && tokenCount > 0 && Number.isFinite(elapsedMs + tokenCount))) return;
-    this.decay(nowMs);
+    this.#decay(nowMs);
     this.#ms += elapsedMs;
     this.#tokenCount += tokenCount;
   }
 
-  /** Lets what was observed weigh less by now. */
-  decay(nowMs: number): void {
+  #decay(nowMs: number): void {
     const passedMs = nowMs - this.#atMs;
     if (!(passedMs > 0)) return;
     const factor = 2 ** (-passedMs / halfLifeMs);

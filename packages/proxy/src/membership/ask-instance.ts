@@ -9,6 +9,8 @@ export interface Question {
   /** `Bearer …`; null for none. */
   readonly authorization: string | null;
   readonly withinMs: number;
+  /** Called when that has passed: how much longer to wait; 0 or less: no longer. */
+  readonly longerMs?: () => number;
 }
 
 export interface InstanceAnswer {
@@ -25,19 +27,22 @@ const answerByteCountMax = 2 ** 20;
 export function askInstance(
   { upstream, clock }: { readonly upstream: Upstream; readonly clock: Clock },
   instance: Pick<PoolInstance, 'origin'>,
-  { path, body, authorization, withinMs }: Question,
+  { path, body, authorization, withinMs, longerMs = () => 0 }: Question,
 ): Promise<InstanceAnswer> {
   return new Promise((resolve, reject) => {
     const pieces: Buffer[] = [];
     let byteCount = 0;
     let answerStatus = 0;
-    const expiry = clock.schedule(withinMs, () =>
-      fail(`does not answer ${path} within ${withinMs} ms`),
-    );
-    const fail = (reason: string) => {
+    const expire = () => {
+      const moreMs = longerMs();
+      if (moreMs > 0) expiry = clock.schedule(moreMs, expire);
+      else fail(`does not answer ${path} within ${withinMs} ms`, 'timeout');
+    };
+    let expiry = clock.schedule(withinMs, expire);
+    const fail = (message: string, reason: FailureReason) => {
       expiry.cancel();
       call.abort();
-      reject(unusable(reason, 'timeout'));
+      reject(unusable(message, reason));
     };
     const headers = authorization === null ? [] : ['authorization', authorization];
     if (body !== null) headers.push('content-type', 'application/json');
@@ -53,7 +58,8 @@ export function askInstance(
         },
         onData: (bytes) => {
           byteCount += bytes.length;
-          if (byteCount > answerByteCountMax) fail(`${path} answers with too many bytes`);
+          if (byteCount > answerByteCountMax)
+            fail(`${path} answers with too many bytes`, 'malformed');
           else pieces.push(bytes);
         },
         onEnd: () => {
