@@ -89,6 +89,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   #prompts: PrefilledPrompts | null = null;
   #storeWait: Scheduled | null = null;
   #handoverMs: number | null = null;
+  #wasPaused = false;
 
   constructor(context: AttemptContext, plan: AttemptPlan, listener: AttemptListener) {
     this.#context = context;
@@ -134,7 +135,8 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
   /** The stream came to its proper end. `outputTokenCount` is what came of it; 0 when not known. */
   streamEnded(outputTokenCount: number): void {
     this.#decode?.ended(this.#context.clock, lingerMs);
-    this.attempt.decodeAnswered(outputTokenCount);
+    // A client that made it wait tells nothing of its speed.
+    this.attempt.decodeAnswered(this.#wasPaused ? 0 : outputTokenCount);
   }
 
   /** Instead of a stream came an error, which is judged as an answer of its status would be. */
@@ -158,6 +160,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
 
   /** The client reads too slowly, or again. */
   pause(): void {
+    this.#wasPaused = true;
     this.#decode?.pause();
     this.#watch.pause();
   }

@@ -366,10 +366,10 @@ export class Exchange implements AttemptListener {
   }
 
   #giveUp(why: GiveUpReason): void {
-    const { metrics, logger } = this.#context;
+    const { metrics, logger, namesInstances } = this.#context;
     const failure = this.#lastFailure;
     const message = failure === null ? undefined : `${this.#lastFailedAddress} ${failure.message}`;
-    const detail = message === undefined ? '' : `; last, ${message}`;
+    const detail = message === undefined || !namesInstances ? '' : `; last, ${message}`;
     logger.error('proxy.gave_up', { request: this.#requestId, why, failure: message });
     if (this.#response.headersSent) {
       metrics.count('stream_failures_total');

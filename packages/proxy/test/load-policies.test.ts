@@ -1,15 +1,16 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadOptions, silentLogger } from '@tsukimi/base';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { loadPolicies, proxyOptions } from '../src/index.ts';
 import { startCluster } from './cluster.ts';
 import { candidate, snapshot } from './policies/candidates.ts';
 
 const example = fileURLToPath(new URL('../../../docs/my-policy.js', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'tsukimi-policies-'));
+afterAll(() => rmSync(directory, { recursive: true }));
 
 function optionsOf(...argv: string[]) {
   return loadOptions(proxyOptions, { argv: ['--model', 'tsukimi-demo', ...argv], env: {} });

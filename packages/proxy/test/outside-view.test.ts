@@ -134,6 +134,11 @@ describe('headers of answers', () => {
     await response.text();
     const names = [...response.headers.keys()].filter((name) => name.startsWith('x-tsukimi'));
     expect([response.status, names]).toEqual([200, []]);
+    await cluster.decode[0]?.kill();
+    await cluster.prefill[0]?.kill();
+    const failed = await cluster.post(asked);
+    expect(failed.status).toBe(503);
+    expect(await failed.text()).not.toMatch(/127\.0\.0\.1|:\d/);
   });
 });
 

@@ -19,10 +19,6 @@ export class Holding {
     this.#account = account;
   }
 
-  get byteCount(): number {
-    return this.#byteCount;
-  }
-
   /** Before so many bytes more are kept; false: they may not be. */
   take(byteCount: number): boolean {
     if (!this.#isOpen || !this.#memory.take(this.#account, byteCount)) return false;
