@@ -41,6 +41,8 @@ export interface AttemptPlan {
   readonly legs: AttemptPair;
   readonly protocol: PdProtocol;
   readonly source: LegSource;
+  /** Of the blocks of its text; see `RequestFacts`. */
+  readonly blockHashes: readonly number[];
   /** For what is kept of its answers. */
   readonly holding: Holding;
   /** Left by the prefill leg of an earlier try, if this one has none. */
@@ -206,7 +208,8 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     if (storeHandover === null || this.#prompts === null) return;
     const startMs = clock.monotonicMs();
     this.#plan.trace?.handoverBegan();
-    this.#storeWait = storeHandover.wait(this.#prompts, (outcome) => {
+    const { blockHashes } = this.#plan;
+    this.#storeWait = storeHandover.wait(this.#prompts, blockHashes, (outcome) => {
       this.#storeWait = null;
       metrics.count('store_waits_total', `outcome="${outcome}"`);
       this.#plan.trace?.handoverEnded(outcome);

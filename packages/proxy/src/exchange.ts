@@ -6,7 +6,6 @@ import type { AttemptPair, Failure, Outcome } from './core/attempt.ts';
 import type { Holding } from './core/held-memory.ts';
 import type { InstancePool } from './core/instance-pool.ts';
 import { type Miss, missedObjective, type Objectives } from './core/objectives.ts';
-import type { RequestFacts } from './core/policies/policy.ts';
 import type { FailureReason, PoolInstance } from './core/pool-instance.ts';
 import { type Continuation, type GiveUpReason, RequestPlan } from './core/request-plan.ts';
 import type { RetryBudget } from './core/retry-budget.ts';
@@ -20,7 +19,7 @@ import type { GenerationProbe } from './membership/generation-probe.ts';
 import type { ProxyMetrics } from './metrics.ts';
 import { type Handover, type LegSource, Pair } from './protocols/protocol.ts';
 import { protocolOf } from './protocols/protocols.ts';
-import { requestFacts } from './request-facts.ts';
+import { type KnownFacts, requestFacts } from './request-facts.ts';
 import { traitsOf } from './request-traits.ts';
 import { streamForm } from './stream-form.ts';
 import { ExchangeNotes, type NotesContext } from './telemetry/exchange-notes.ts';
@@ -78,7 +77,7 @@ export class Exchange implements AttemptListener {
   readonly #source: LegSource;
   readonly #carriesClientKey: boolean;
   readonly #holding: Holding;
-  readonly #facts: RequestFacts;
+  readonly #facts: KnownFacts;
   readonly #plan: RequestPlan;
   readonly #relay: FrameRelay;
   readonly #firstByteMs: number;
@@ -89,6 +88,7 @@ export class Exchange implements AttemptListener {
   #streaming: AttemptRun | null = null;
   /** Tokens that the client got from others before. */
   #tokenCountBefore = 0;
+  #looking: Scheduled | null = null;
   #waiting: Scheduled | null = null;
   #hedging: Scheduled | null = null;
   /** Who answered the prefill leg well, and what can be used of it by any decode instance. */
@@ -152,6 +152,17 @@ export class Exchange implements AttemptListener {
   }
 
   begin(): void {
+    const { pool, storeHandover } = this.#context;
+    if (storeHandover !== null && pool.reads('store')) {
+      this.#looking = storeHandover.look(this.#facts.blockHashes, (blockCount) => {
+        this.#facts.storedTokenCount = blockCount * this.#facts.blockTokenCount;
+        this.#admit();
+      });
+    }
+    if (this.#looking === null) this.#admit();
+  }
+
+  #admit(): void {
     const { pool, retryBudget, objectives } = this.#context;
     const missed = missedObjective(pool, this.#facts, objectives);
     if (missed !== null) {
@@ -274,6 +285,7 @@ export class Exchange implements AttemptListener {
               promptTokenIds: this.#relay.promptTokenIds,
             }
           : this.#source,
+        blockHashes: this.#facts.blockHashes,
         holding: this.#holding,
         handover: legs.prefill === null ? this.#handover : null,
         firstByteMs: this.#firstByteMs,
@@ -434,6 +446,7 @@ export class Exchange implements AttemptListener {
     if (this.#settled) return;
     this.#settled = true;
     this.#notes.settled(this.#relay.tokenIds.length, this.#plan.skipReason);
+    this.#looking?.cancel();
     this.#waiting?.cancel();
     this.#hedging?.cancel();
     for (const run of [...this.#runs]) run.attempt.leave();

@@ -22,13 +22,16 @@ const sessionHeaders = ['x-session-id', 'x-user-id'] as const;
 const sessionMembers = ['session_id', 'prompt_cache_key', 'user'] as const;
 const sessionKeyLengthMax = 256;
 
+/** `storedTokenCount` is found out later, if anybody asks. */
+export type KnownFacts = RequestFacts & { storedTokenCount: number };
+
 /** What policies get to know of a request; costs only what they read. */
 export function requestFacts(
   members: JsonMembers,
   traits: RequestTraits,
   headers: ServerRequest['headers'],
   pool: Pick<InstancePool, 'reads'>,
-): RequestFacts {
+): KnownFacts {
   const limit = members.scalar('max_completion_tokens') ?? members.scalar('max_tokens');
   return {
     ...noFacts,

@@ -22,15 +22,18 @@ export interface Miss {
  * would never show that it is not any more.
  */
 export function missedObjective(
-  pool: Pick<InstancePool, 'up'>,
+  pool: Pick<InstancePool, 'up' | 'longestHit'>,
   request: RequestFacts,
   { ttftMs, tpotMs }: Objectives,
 ): Miss | null {
   const decode = pool.up('decode');
   const prefill = pool.up('prefill').length > 0 ? pool.up('prefill') : decode;
   if (ttftMs > 0) {
+    const kind = prefill === decode ? 'decode' : 'prefill';
+    const held = Math.max(request.storedTokenCount, pool.longestHit(kind, request));
+    const computed = Math.max(0, request.promptTokenCount - held);
     const predictedMs = best(prefill, (one) => {
-      const tokens = one.queuedTokenCount + one.elsewhereTokenCount + request.promptTokenCount;
+      const tokens = one.queuedTokenCount + one.elsewhereTokenCount + computed;
       return (tokens / one.prefillTokensPerSecond) * 1_000;
     });
     if (predictedMs > ttftMs) return { what: 'TTFT', predictedMs, objectiveMs: ttftMs };

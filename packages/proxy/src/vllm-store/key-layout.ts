@@ -79,16 +79,13 @@ export function hashersFor(seed: string | null): readonly BlockHasher[] {
 
 /**
  * What a decode instance looks for, block by block: the full blocks before the prompt's last token, which
- * it computes in any case. Of a long prompt a sample, with the last block in it.
+ * it computes in any case.
  */
 export function awaitedHashes(
   { hasher, blockSize }: KeyLayout,
   tokenIds: readonly number[],
   extras: HashExtras,
-  countMax: number,
 ): readonly string[] {
   const blockCount = Math.floor((tokenIds.length - 1) / blockSize);
-  const hashes = hasher.hashes(tokenIds, blockSize, blockCount, extras);
-  const step = Math.ceil(hashes.length / countMax);
-  return step <= 1 ? hashes : hashes.filter((_, at) => (hashes.length - 1 - at) % step === 0);
+  return hasher.hashes(tokenIds, blockSize, blockCount, extras);
 }

@@ -13,6 +13,7 @@ import type { BlockHasher } from './block-hash.ts';
 import { awaitedHashes, type KeyLayout, KeyLayoutSearch } from './key-layout.ts';
 import { type FirstLook, Patience } from './patience.ts';
 import type { PrefilledPrompts } from './prefilled-prompts.ts';
+import { type KnownPrefix, StoredPrefixes, sampled } from './stored-prefixes.ts';
 
 /** Which keys a store has; `KeyLookup` of `@tsukimi/store` is one. */
 export interface StoreKeys {
@@ -51,13 +52,17 @@ const searchRestMaxMs = 60_000;
 /** An instance's ranks store one after the other: those that the first search missed are found by later ones. */
 const searchCountMin = 3;
 const masterRestMs = 1_000;
+/** Before a choice, where every request waits. */
+const lookMs = 20;
+const lookKeyCountMax = 64;
 
 /**
  * Holds a request back until the KV that a prefill instance has computed can be found in the store. vLLM's
  * MooncakeStoreConnector stores after it has answered; a decode instance that is asked at once computes
  * again what is not there yet.
  *
- * How keys are named is learnt from the keys of the first prompts, by `KeyLayoutSearch`.
+ * How keys are named is learnt from the keys of the first prompts, by `KeyLayoutSearch`. Of prompts that begin
+ * as earlier ones did it also tells, before anybody is chosen, how much the store has.
  */
 export class StoreHandover implements Service {
   readonly name = 'store hand-over';
@@ -65,12 +70,14 @@ export class StoreHandover implements Service {
   readonly #patience: Patience;
   readonly #ending = new Ending();
   readonly #waits = new Set<AbortController>();
+  readonly #prefixes = new StoredPrefixes();
   #layout: KeyLayout | null = null;
   #searching: Promise<void> | null = null;
   #searchCount = 0;
   #failedSearchCount = 0;
   #searchAfterMs = 0;
   #masterAfterMs = 0;
+  #lookAfterMs = 0;
 
   constructor(options: StoreHandoverOptions) {
     this.#options = options;
@@ -90,42 +97,91 @@ export class StoreHandover implements Service {
   }
 
   /**
-   * Calls `onOver` once, and later, unless it is cancelled before. Whatever happens to the master or the
-   * keys, it is over within the bound.
+   * How much the store has of a prompt, in whole blocks of its text, by the hashes of these: calls `onFound`
+   * once, and within 20 ms, unless it is cancelled before. Null where nothing is known of such a text.
    */
-  wait(prompts: PrefilledPrompts, onOver: (outcome: HandoverOutcome) => void): Scheduled {
+  look(textHashes: readonly number[], onFound: (blockCount: number) => void): Scheduled | null {
+    const layout = this.#layout;
+    const nowMs = this.#options.clock.monotonicMs();
+    if (layout === null || nowMs < this.#masterAfterMs || nowMs < this.#lookAfterMs) return null;
+    const countMax = Math.max(1, Math.floor(lookKeyCountMax / layout.prefixes.length));
+    const known = this.#prefixes.of(textHashes, countMax);
+    if (known.length === 0) return null;
+    return this.#begin((signal) => this.#storedBlockCount(known, layout, signal), onFound);
+  }
+
+  /**
+   * Calls `onOver` once, and later, unless it is cancelled before. Whatever happens to the master or the
+   * keys, it is over within the bound. `textHashes` are of the one text of which `prompts` were made.
+   */
+  wait(
+    prompts: PrefilledPrompts,
+    textHashes: readonly number[],
+    onOver: (outcome: HandoverOutcome) => void,
+  ): Scheduled {
+    return this.#begin((signal) => this.#boundedOutcome(prompts, textHashes, signal), onOver);
+  }
+
+  /** `work` never rejects. */
+  #begin<T>(work: (cancelling: AbortSignal) => Promise<T>, onOver: (result: T) => void): Scheduled {
     const cancelling = new AbortController();
     this.#waits.add(cancelling);
-    void this.#boundedOutcome(prompts, cancelling.signal).then((outcome) => {
+    void work(cancelling.signal).then((result) => {
       this.#waits.delete(cancelling);
-      if (!cancelling.signal.aborted) onOver(outcome);
+      if (!cancelling.signal.aborted) onOver(result);
     });
     return { cancel: () => cancelling.abort(new Fault('CANCELLED', 'nobody waits any more')) };
   }
 
+  async #storedBlockCount(
+    known: readonly KnownPrefix[],
+    { prefixes }: KeyLayout,
+    cancelling: AbortSignal,
+  ): Promise<number> {
+    const { clock, keys } = this.#options;
+    using limit = deadline(clock, lookMs, 'a look at the store', cancelling);
+    try {
+      const asked = known.flatMap(({ hash }) => prefixes.map((prefix) => prefix + hash));
+      const missing = (await keys.exist(asked, limit.signal)).indexOf(false);
+      const whole = missing < 0 ? known.length : Math.floor(missing / prefixes.length);
+      return known[whole - 1]?.blockCount ?? 0;
+    } catch {
+      if (!cancelling.aborted) this.#lookAfterMs = clock.monotonicMs() + masterRestMs;
+      return 0;
+    }
+  }
+
   async #boundedOutcome(
     prompts: PrefilledPrompts,
+    textHashes: readonly number[],
     cancelling: AbortSignal,
   ): Promise<HandoverOutcome> {
     const { clock, boundMs } = this.#options;
     const limitMs = boundMs + graceMs;
     using limit = deadline(clock, limitMs, 'the hand-over through the store', cancelling);
     try {
-      return await this.#outcome(prompts, limit.signal);
+      return await this.#outcome(prompts, textHashes, limit.signal);
     } catch (error) {
       if (cancelling.aborted) return 'missed';
       return this.#noMaster(error);
     }
   }
 
-  async #outcome(prompts: PrefilledPrompts, signal: AbortSignal): Promise<HandoverOutcome> {
+  async #outcome(
+    prompts: PrefilledPrompts,
+    textHashes: readonly number[],
+    signal: AbortSignal,
+  ): Promise<HandoverOutcome> {
     const { clock } = this.#options;
     const startMs = clock.monotonicMs();
     if (startMs < this.#masterAfterMs) return 'no_master';
     if (this.#layout === null) await this.#search(prompts, signal);
     const layout = this.#layout;
     if (layout === null) return 'unknown_keys';
-    const keys = keysOf(layout, prompts);
+    const hashes = prompts.tokenIds.map((ids) => awaitedHashes(layout, ids, prompts.extras));
+    const [first = []] = hashes;
+    if (hashes.length === 1) this.#prefixes.learn(textHashes, first);
+    const keys = keysOf(layout, hashes);
     let missing = await this.#missing(keys, signal);
     const look: FirstLook = missing.length < keys.length ? 'some' : 'nothing';
     const untilMs = startMs + this.#patience.limitMs(look);
@@ -230,13 +286,13 @@ function withPrefixes(before: KeyLayout, after: KeyLayout): KeyLayout {
   return { ...before, prefixes: [...new Set([...before.prefixes, ...after.prefixes])].toSorted() };
 }
 
-/** Block by block, so that the keys of the last block come last. */
-function keysOf(layout: KeyLayout, { tokenIds, extras }: PrefilledPrompts): readonly string[] {
-  const { prefixes } = layout;
-  const hashCountMax = Math.max(1, Math.floor(keyCountMax / prefixes.length / tokenIds.length));
-  return tokenIds.flatMap((ids) =>
-    awaitedHashes(layout, ids, extras, hashCountMax).flatMap((hash) =>
-      prefixes.map((prefix) => prefix + hash),
-    ),
+/** Block by block, so that the keys of the last block come last. Of long prompts a sample. */
+function keysOf(
+  { prefixes }: KeyLayout,
+  hashes: readonly (readonly string[])[],
+): readonly string[] {
+  const hashCountMax = Math.max(1, Math.floor(keyCountMax / prefixes.length / hashes.length));
+  return hashes.flatMap((ofPrompt) =>
+    sampled(ofPrompt, hashCountMax).flatMap((hash) => prefixes.map((prefix) => prefix + hash)),
   );
 }

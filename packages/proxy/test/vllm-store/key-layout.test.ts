@@ -52,14 +52,9 @@ describe('awaitedHashes', () => {
   const all = layout.hasher.hashes(tokenIds, 32, 3, plain);
 
   it('names the full blocks before the last token', () => {
-    expect(awaitedHashes(layout, tokenIds, plain, 100)).toEqual(all);
-    expect(awaitedHashes(layout, tokenIds.slice(0, 97), plain, 100)).toEqual(all);
-    expect(awaitedHashes(layout, tokenIds.slice(0, 96), plain, 100)).toEqual(all.slice(0, 2));
-    expect(awaitedHashes(layout, tokenIds.slice(0, 32), plain, 100)).toEqual([]);
-  });
-
-  it('takes a sample with the last block where there are too many', () => {
-    expect(awaitedHashes(layout, tokenIds, plain, 2)).toEqual([all[0], all[2]]);
-    expect(awaitedHashes(layout, tokenIds, plain, 1)).toEqual([all[2]]);
+    expect(awaitedHashes(layout, tokenIds, plain)).toEqual(all);
+    expect(awaitedHashes(layout, tokenIds.slice(0, 97), plain)).toEqual(all);
+    expect(awaitedHashes(layout, tokenIds.slice(0, 96), plain)).toEqual(all.slice(0, 2));
+    expect(awaitedHashes(layout, tokenIds.slice(0, 32), plain)).toEqual([]);
   });
 });

@@ -13,11 +13,14 @@ const ranks = [0, 1].map((rank) => `m@tp_rank:${rank}@group:0@`);
 class Prompt implements PrefilledPrompts {
   readonly tokenIds: readonly (readonly number[])[];
   readonly extras = extras;
+  /** Hashes of six blocks of text, which are three of tokens. */
+  readonly text: readonly number[];
   readonly keys: readonly string[];
 
   constructor(seed: number, hasher = new BlockHasher('sha256', 'vllm-none-hash')) {
     const ids = Array.from({ length: 100 }, (_, at) => seed * 1_000 + at);
     this.tokenIds = [ids];
+    this.text = Array.from({ length: 6 }, (_, at) => seed * 1_000 + at);
     this.keys = hasher
       .hashes(ids, 32, 3, extras)
       .flatMap((hash) => ranks.map((rank) => rank + hash));
@@ -83,10 +86,10 @@ interface Waiting {
   cancel(): void;
 }
 
-function begin(prompt: PrefilledPrompts): Waiting {
+function begin(prompt: Prompt): Waiting {
   const startMs = clock.monotonicMs();
   const waiting: Waiting = { outcome: null, tookMs: 0, cancel: () => scheduled.cancel() };
-  const scheduled = handover.wait(prompt, (outcome) => {
+  const scheduled = handover.wait(prompt, prompt.text, (outcome) => {
     waiting.outcome = outcome;
     waiting.tookMs = clock.monotonicMs() - startMs;
   });
@@ -250,6 +253,71 @@ describe('StoreHandover', () => {
     expect(waiting.outcome).toBeNull();
     expect(keys.existCount).toBe(askedCount);
     expect(clock.waitingCount).toBe(timerCount);
+  });
+
+  describe('looks before anybody is chosen', () => {
+    /** Undefined: there was nothing to ask. */
+    async function look(text: readonly number[]): Promise<number | null | undefined> {
+      let found: number | null = null;
+      const looking = handover.look(text, (blockCount) => {
+        found = blockCount;
+      });
+      if (looking === null) return undefined;
+      await pass(30);
+      return found;
+    }
+
+    async function stored(prompt: Prompt): Promise<void> {
+      await learn();
+      store(...prompt.keys);
+      begin(prompt);
+      await pass(10);
+    }
+
+    it('and knows how much of an earlier prompt is there still', async () => {
+      const prompt = new Prompt(1);
+      await stored(prompt);
+      expect(await look(prompt.text)).toBe(6);
+      expect(await look([...prompt.text, 7, 8])).toBe(6);
+      expect(await look([...prompt.text.slice(0, 4), 7, 8])).toBe(4);
+      keys.stored.delete(prompt.keys[3] as string);
+      expect(await look(prompt.text)).toBe(4);
+      keys.stored.delete(prompt.keys[0] as string);
+      expect(await look(prompt.text)).toBe(0);
+    });
+
+    it('and asks nothing about a text that it does not know', async () => {
+      await stored(new Prompt(1));
+      const askedCount = keys.existCount;
+      expect(await look([1, 2, 3])).toBeUndefined();
+      expect(keys.existCount).toBe(askedCount);
+    });
+
+    it('for no longer than 20 ms, and then not for a second', async () => {
+      const prompt = new Prompt(1);
+      await stored(prompt);
+      keys.hangs = true;
+      expect(await look(prompt.text)).toBe(0);
+      expect(await look(prompt.text)).toBeUndefined();
+      keys.hangs = false;
+      await pass(1_000);
+      expect(await look(prompt.text)).toBe(6);
+    });
+
+    it('and leaves nothing behind when it is cancelled', async () => {
+      const prompt = new Prompt(1);
+      await stored(prompt);
+      const timerCount = clock.waitingCount;
+      keys.hangs = true;
+      let found = false;
+      handover
+        .look(prompt.text, () => {
+          found = true;
+        })
+        ?.cancel();
+      await pass(100);
+      expect([found, clock.waitingCount]).toEqual([false, timerCount]);
+    });
   });
 
   it('ends the waits when it stops', async () => {
