@@ -12,7 +12,7 @@ import { installPackages } from './packages.ts';
 export const routerNames = ['vllm-router', 'sglang-router', 'smg'] as const;
 export type ContenderName = 'tsukimi' | 'base' | (typeof routerNames)[number] | 'demo';
 
-/** Peers of the published versions of late 2026. */
+/** As published on PyPI. */
 const versions = { 'vllm-router': '0.1.17', 'sglang-router': '0.3.2', smg: '1.13.0' };
 
 export class Contender {

@@ -16,7 +16,7 @@ export interface InstanceStart {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Generous: three of them start at once on two cores that others use as well. */
+/** Generous: three of them start at once, on however few cores. */
 const readyWithinMs = 600_000;
 const stopWithinMs = 20_000;
 

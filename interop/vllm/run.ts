@@ -16,7 +16,7 @@ import { installVllm, release } from './install.ts';
 import { blockSize, VllmInstance } from './instance.ts';
 import { flawOf, type Question, questions } from './questions.ts';
 import { longStreams, resumeStreams } from './resume.ts';
-import { type Connector, type Scene, startScene, type World } from './scenes.ts';
+import { adminApiKey, type Connector, type Scene, startScene, type World } from './scenes.ts';
 
 const connectors = ['store', 'nixl'] as const;
 const known = [...connectors, 'resume'] as const;
@@ -88,6 +88,34 @@ async function atOnce(scene: Scene, name: Connector, all: readonly Question[], l
   return isGood;
 }
 
+/** A prefill instance that has just joined holds nothing, as far as the proxy knows; the store has it all the same. */
+async function afterJoining({ proxyUrl, prefill }: Scene, question: Question, lone: Answer) {
+  for (const path of ['remove', 'add']) {
+    const response = await fetch(`${proxyUrl}/instances/${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-api-key': adminApiKey },
+      body: JSON.stringify({ type: 'prefill', instance: prefill.address }),
+    });
+    if (!response.ok) throw new Error(`/instances/${path}: ${await response.text()}`);
+  }
+  const flaw = flawOf(await send(question, proxyUrl), lone);
+  const response = await fetch(`${proxyUrl}/status/decisions`);
+  const { decisions } = (await response.json()) as { decisions: readonly Decision[] };
+  const choice = decisions.find(({ leg }) => leg === 'prefill');
+  const predicted = choice?.predicted_hit_tokens ?? 0;
+  const isGood = flaw === null && choice?.reason === 'stored_prefix' && predicted > 0;
+  print(
+    `store, asked before the choice: ${choice?.reason}, ${predicted} of ${lone.usage?.prompt_tokens} tokens predicted, ${flaw ?? 'same answer'} ${isGood ? 'ok' : 'FAILED'}`,
+  );
+  return isGood;
+}
+
+interface Decision {
+  readonly leg: string;
+  readonly reason: string;
+  readonly predicted_hit_tokens: number;
+}
+
 async function main(): Promise<boolean> {
   const args = process.argv.slice(2);
   const asks = (name: (typeof known)[number]) => args.length === 0 || args.includes(name);
@@ -128,7 +156,10 @@ async function main(): Promise<boolean> {
     await using scene = await startScene(round.connector, world);
     const count = await inTurn(scene, round.connector, round.inTurn, answersOf(round.inTurn));
     const together = await atOnce(scene, round.connector, round.atOnce, answersOf(round.atOnce));
-    const verdict = count === requestCount && together ? 'ok' : 'FAILED';
+    const last = round.inTurn.at(-1) as Question;
+    const joined =
+      round.connector !== 'store' || (await afterJoining(scene, last, lone.get(last) as Answer));
+    const verdict = count === requestCount && together && joined ? 'ok' : 'FAILED';
     print(
       `${round.connector}: vLLM ${release}, all full blocks from outside and the same answer in ${count} of ${requestCount} requests: ${verdict}`,
     );

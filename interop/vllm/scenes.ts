@@ -10,8 +10,12 @@ export type Connector = 'store' | 'nixl';
 /** A prefill instance and decode instances behind `tsukimi proxy`. */
 export interface Scene extends AsyncDisposable {
   readonly proxyUrl: string;
+  readonly prefill: VllmInstance;
   readonly decodes: readonly VllmInstance[];
 }
+
+/** For calls under `/instances`. */
+export const adminApiKey = 'interop';
 
 export interface World {
   readonly processes: Processes;
@@ -52,11 +56,12 @@ export async function startScene(
       [
         ...['proxy', '--model', world.model, '--host', '127.0.0.1', '--port', String(ports)],
         ...['--prefill', prefill.address, '--decode', ...decodes.map(({ address }) => address)],
+        ...(connector === 'store' ? ['--prefill-scheduling', 'kv_aware'] : []),
       ],
-      { env },
+      { env: { ...env, ADMIN_API_KEY: adminApiKey } },
     );
     await untilReady(`${proxyUrl}/health`, started);
-    return { proxyUrl, decodes, [Symbol.asyncDispose]: stop };
+    return { proxyUrl, prefill, decodes, [Symbol.asyncDispose]: stop };
   } catch (error) {
     await stop();
     throw error;
