@@ -1,4 +1,5 @@
 import { hasLegs } from './api-paths.ts';
+import { generatesForHealth } from './core/identity.ts';
 import type { PoolInstance } from './core/pool-instance.ts';
 import { JsonMembers } from './json-members.ts';
 import type { LegCall, WholeAnswer } from './leg-call.ts';
@@ -54,8 +55,13 @@ export function flawOf(
   return aborted.test(outputs) ? malformed('aborted the request') : null;
 }
 
+/** Whether a status says that the instance failed: not 501 and 505, which tell of the request as 4xx do. */
+export function tellsOfFailure(status: number): boolean {
+  return status >= 500 && status !== 501 && status !== 505;
+}
+
 /**
- * Whether a refusal (4xx) is about the instance rather than about the request. `model` is asked for;
+ * Whether a refusal (4xx, 501) is about the instance rather than about the request. `model` is asked for;
  * `others` do not include who refused.
  */
 export function othersMayServe(
@@ -71,19 +77,27 @@ export function othersMayServe(
     case 401:
     case 403:
       return !carriesClientKey;
-    case 404: {
-      const ofModel = body.includes('model');
+    case 404:
+    case 501: {
+      const ofModel = status === 404 && body.includes('model');
       return others.some(
-        ({ state, identity }) =>
-          state.name === 'up' &&
-          identity?.modelIds.includes(model) === true &&
-          // A path that one engine does not have, others of its kind do not have either.
-          (ofModel || identity.ours !== refusing.identity?.ours),
+        (other) =>
+          other.state.name === 'up' &&
+          other.identity?.modelIds.includes(model) === true &&
+          // What one engine cannot do, others of its make cannot do either.
+          (ofModel || makeOf(other) !== makeOf(refusing)),
       );
     }
     default:
       return false;
   }
+}
+
+/** As far as instances tell: most of what is neither ours nor SGLang is vLLM, or behaves as it. */
+function makeOf({ identity }: PoolInstance): string {
+  if (identity === null) return 'unknown';
+  if (identity.ours) return 'tsukimi';
+  return generatesForHealth(identity) ? 'sglang' : 'vllm';
 }
 
 function errorInside({ status }: ToldError): Flaw {

@@ -1,5 +1,5 @@
-import type { Clock, Scheduled } from '@tsukimi/base';
-import { flawOf, othersMayServe } from './answer-check.ts';
+import type { Clock, Fault, Scheduled } from '@tsukimi/base';
+import { flawOf, othersMayServe, tellsOfFailure } from './answer-check.ts';
 import { AttemptWatch, type AttemptWatchListener } from './attempt-watch.ts';
 import {
   Attempt,
@@ -66,8 +66,8 @@ export interface AttemptListener {
   onOver(run: AttemptRun, outcome: Outcome): void;
   /** The client has not read for too long. */
   onClientStalled(): void;
-  /** There is no memory for an answer, and would be none for that of anybody else. */
-  onUnheld(): void;
+  /** There is no room for an answer, and would be none for that of anybody else. */
+  onUnheld(fault: Fault): void;
 }
 
 /** The end of a stream was seen; the rest of the connection's last chunk may take this long. */
@@ -141,17 +141,11 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     this.attempt.decodeAnswered(this.#wasPaused ? 0 : outputTokenCount);
   }
 
-  /** Instead of a stream came an error, which is judged as an answer of its status would be. */
-  streamRefused(error: ToldError): void {
-    const { clock } = this.#context;
-    this.#decode?.ended(clock, lingerMs);
-    const answer = {
-      status: error.status,
-      headers: {},
-      contentType: '',
-      body: Buffer.from(error.json),
-    };
-    this.#judge('decode', answer, `answered 200 with an error of ${error.status} inside`);
+  /** The stream begins or breaks off with an error, which is judged as an answer of its status would be. */
+  streamRefused({ status, json }: ToldError, message: string): void {
+    this.#decode?.ended(this.#context.clock, lingerMs);
+    const answer = { status, headers: {}, contentType: '', body: Buffer.from(json) };
+    this.#judge('decode', answer, message);
   }
 
   /** The stream cannot be used further. */
@@ -228,23 +222,24 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     }
     switch (stage) {
       case 'prefill':
-        this.#watch.enter(firstByteMs, legs.prefill?.instance ?? null);
+        this.#watch.enter(firstByteMs, legs.prefill?.instance ?? null, 'prefill');
         break;
       case 'handover':
         // It ends by itself before that.
-        this.#watch.enter(deadlines.handoverMs + handoverGraceMs, null);
+        this.#watch.enter(deadlines.handoverMs + handoverGraceMs, null, 'decode');
         break;
       case 'decode_first_byte':
         this.#watch.enter(
           source.traits.streams ? firstByteMs : deadlines.answerMs,
           legs.decode.instance,
+          'decode',
         );
         break;
       case 'streaming':
         this.#watch.sawBytes();
         break;
       case 'releasing':
-        this.#watch.enter(deadlines.releaseMs, legs.decode.instance);
+        this.#watch.enter(deadlines.releaseMs, legs.decode.instance, 'decode');
         break;
       case 'done':
         this.#watch.cancel();
@@ -274,7 +269,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     this.#plan.trace?.answered(leg, status);
     if (leg === 'decode' && this.#plan.continuesStream && !streams) {
       this.streamBroke(
-        status >= 500 ? 'status' : 'refused',
+        tellsOfFailure(status) ? 'status' : 'refused',
         `refused to continue the stream with status ${status}`,
       );
     }
@@ -310,11 +305,11 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     this.#judge(leg, call, message);
   }
 
-  onLegUnheld({ leg }: LegCall): void {
+  onLegUnheld({ leg }: LegCall, fault: Fault): void {
     const { stage } = this.attempt;
     // It is not, or no longer, what the client waits for.
     if (stage === 'releasing' || (stage === 'streaming' && leg === 'prefill')) return;
-    this.#listener.onUnheld();
+    this.#listener.onUnheld(fault);
   }
 
   onLegFailure({ leg }: LegCall, reason: FailureReason, message: string): void {
@@ -325,7 +320,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     this.#answer = answer;
     const { status } = answer;
     if (status < 300) this.attempt.decodeAnswered();
-    else if (status >= 500) this.attempt.failed(leg, 'status', message);
+    else if (tellsOfFailure(status)) this.attempt.failed(leg, 'status', message);
     else if (this.#othersMayServe(leg, answer)) this.attempt.failed(leg, 'refused', message);
     else this.attempt.refused(leg);
   }

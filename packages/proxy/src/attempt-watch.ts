@@ -1,4 +1,5 @@
 import type { Clock, Scheduled } from '@tsukimi/base';
+import type { Leg } from './core/attempt.ts';
 import type { PoolInstance } from './core/pool-instance.ts';
 import type { Deadlines } from './deadlines.ts';
 
@@ -30,6 +31,7 @@ export class AttemptWatch {
   #sinceMs = 0;
   #limitMs = 0;
   #instance: PoolInstance | null = null;
+  #leg: Leg = 'decode';
   #lastBytesMs: number | null = null;
   #pausedMs: number | null = null;
 
@@ -46,11 +48,12 @@ export class AttemptWatch {
     this.#listener = listener;
   }
 
-  /** A stage begins that may take `limitMs`; `instance` is whom it waits for. */
-  enter(limitMs: number, instance: PoolInstance | null): void {
+  /** A stage begins that may take `limitMs`; it waits for `instance`, to answer `leg`. */
+  enter(limitMs: number, instance: PoolInstance | null, leg: Leg): void {
     this.#sinceMs = this.#clock.monotonicMs();
     this.#limitMs = limitMs;
     this.#instance = instance;
+    this.#leg = leg;
     this.#lastBytesMs = null;
     const delayMs = Math.min(limitMs, this.#deadlines.gapMs);
     if (this.#scheduled === null || this.#sinceMs + delayMs < this.#lookMs)
@@ -92,7 +95,7 @@ export class AttemptWatch {
   }
 
   #fails(): boolean {
-    return this.#instance?.breakers[this.#instance.kind].closed === false;
+    return this.#instance?.breakers[this.#leg].closed === false;
   }
 
   #look(): void {

@@ -18,6 +18,7 @@ import type { OutsideView } from './outside-view.ts';
 import type { AccessLog } from './telemetry/access-log.ts';
 import { RequestRecord } from './telemetry/request-record.ts';
 import type { Span, Tracer } from './telemetry/tracer.ts';
+import { withoutTransferParams } from './transfer-params.ts';
 
 export interface EntranceOptions {
   readonly host: string;
@@ -205,7 +206,7 @@ export class Entrance implements Service {
         record.bodyMs = clock.monotonicMs();
         let members: JsonMembers;
         try {
-          members = JsonMembers.parse(body);
+          members = withoutTransferParams(JsonMembers.parse(body));
         } catch (error) {
           sendFault(response, error, ownHeaders);
           return;
@@ -216,7 +217,7 @@ export class Entrance implements Service {
         calledOff = this.#whenAdmitted(client, onRefusal, () => {
           queueSpan?.end();
           const { exchange: context, admission } = this.#options;
-          const asked = { path, record, body, members, holding: kept, limitHeaders };
+          const asked = { path, record, members, holding: kept, limitHeaders };
           exchange = new Exchange(context, request, response, asked, () => {
             admission.leave();
             working = false;

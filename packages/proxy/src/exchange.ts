@@ -24,6 +24,7 @@ import { traitsOf } from './request-traits.ts';
 import { streamForm } from './stream-form.ts';
 import { ExchangeNotes, type NotesContext } from './telemetry/exchange-notes.ts';
 import type { RequestRecord } from './telemetry/request-record.ts';
+import { toldError } from './told-error.ts';
 import type { Upstream } from './upstream.ts';
 import type { StoreHandover } from './vllm-store/store-handover.ts';
 
@@ -54,7 +55,6 @@ export interface ExchangeRequest {
   readonly path: string;
   /** Filled in as the request goes on. */
   readonly record: RequestRecord;
-  readonly body: Buffer;
   readonly members: JsonMembers;
   /** The body is counted there already. */
   readonly holding: Holding;
@@ -123,7 +123,7 @@ export class Exchange implements AttemptListener {
     this.#carriesClientKey = credential !== undefined;
     this.#source = {
       path: request.path,
-      body: request.body,
+      body: request.members.bytes,
       members: request.members,
       traits,
       headers: upstreamHeaders(incoming, record.requestId, credential ?? context.authorization),
@@ -209,22 +209,21 @@ export class Exchange implements AttemptListener {
 
   #streamFailed(run: AttemptRun, { bytes, error }: Relayed): void {
     if (error === null) return;
-    if (this.#relay.begun) {
-      if (bytes !== null) this.#response.end();
-      run.streamBroke('status', `reported a failure: ${error.message}`);
-    } else {
+    if (!this.#relay.begun) {
       this.#streaming = null;
-      run.streamRefused(error);
+      run.streamRefused(error, `answered 200 with an error of ${error.status} inside`);
+      return;
     }
+    if (bytes !== null) this.#response.end();
+    run.streamRefused(error, `reported a failure: ${error.message}`);
   }
 
   onClientStalled(): void {
     this.#response.destroy();
   }
 
-  onUnheld(): void {
-    const reason = 'answers to requests in progress fill the memory set aside for them';
-    this.#sendFault(new Fault('OVERLOADED', reason));
+  onUnheld(fault: Fault): void {
+    this.#sendFault(fault);
     this.#settle();
   }
 
@@ -236,6 +235,9 @@ export class Exchange implements AttemptListener {
       if (this.#streaming !== run && run.answer !== null) {
         this.#notes.answerBegins(run);
         this.#sendWhole(run.answer);
+      } else if (run.answer !== null && outcome === 'refused') {
+        const { message } = toldError(run.answer.body.toString());
+        this.#breakStream(`the instance broke the stream off: ${message}`);
       }
       this.#notes.answered(run);
       this.#settle();
@@ -378,15 +380,13 @@ export class Exchange implements AttemptListener {
   }
 
   #giveUp(why: GiveUpReason): void {
-    const { metrics, logger, namesInstances } = this.#context;
+    const { logger, namesInstances } = this.#context;
     const failure = this.#lastFailure;
     const message = failure === null ? undefined : `${this.#lastFailedAddress} ${failure.message}`;
     const detail = message === undefined || !namesInstances ? '' : `; last, ${message}`;
     logger.error('proxy.gave_up', { request: this.#requestId, why, failure: message });
     if (this.#response.headersSent) {
-      metrics.count('stream_failures_total');
-      const text = `the stream broke and could not be continued${detail}`;
-      this.#response.end(streamForm(this.#source.path).failure(text));
+      this.#breakStream(`the stream broke and could not be continued${detail}`);
     } else if (why === 'none-up') {
       const text = `no instance that serves "${this.#context.pool.model}" is up${detail}`;
       this.#sendFault(new Fault('OVERLOADED', text));
@@ -400,6 +400,12 @@ export class Exchange implements AttemptListener {
       this.#sendFault(new Fault(code, `every instance that was tried failed${detail}`));
     }
     this.#settle();
+  }
+
+  /** Where its instance has not told the client already. */
+  #breakStream(message: string): void {
+    this.#context.metrics.count('stream_failures_total');
+    this.#response.end(streamForm(this.#source.path).failure(message));
   }
 
   #sendWhole(answer: WholeAnswer): void {

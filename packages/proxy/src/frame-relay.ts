@@ -48,7 +48,7 @@ export class FrameRelay {
   #held = '';
   /** Events at the end whose tokens have no text yet, of an engine that goes on from ids alone. */
   #textless = '';
-  /** Of the last event that was passed on, if it may have more tokens than text; else ''. */
+  /** Of the last events that were passed on, as far as they may have more tokens than text; else ''. */
   #unsureText = '';
   /** Some of what was passed on is of tokens that were not told. */
   #hidesTokens = false;
@@ -215,7 +215,7 @@ export class FrameRelay {
       this.#held = this.#textless + this.#held;
       this.#textless = '';
     }
-    this.#unsureText = unsureText(ready) ?? this.#unsureText;
+    this.#unsureText = unsureText(ready, this.#unsureText);
     return ready;
   }
 

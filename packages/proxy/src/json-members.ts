@@ -62,8 +62,9 @@ export class JsonMembers {
     }
   }
 
-  get byteCount(): number {
-    return this.#bytes.length;
+  /** The whole document. */
+  get bytes(): Buffer {
+    return this.#bytes;
   }
 
   /** The value's bytes; null when absent. Of members of the same name the last one counts. */

@@ -1,4 +1,4 @@
-import type { Clock, Scheduled } from '@tsukimi/base';
+import { type Clock, Fault, type Scheduled } from '@tsukimi/base';
 import type { ClientListener } from '@tsukimi/http';
 import type { Leg } from './core/attempt.ts';
 import type { Holding } from './core/held-memory.ts';
@@ -13,8 +13,8 @@ export interface LegListener {
   onLegBytes(leg: LegCall, bytes: Buffer): void;
   /** The answer is whole, or the connection ended an answer that streams. */
   onLegEnd(leg: LegCall): void;
-  /** There is no memory for the answer. It ends all the same, and then has no body. */
-  onLegUnheld(leg: LegCall): void;
+  /** There is no room for the answer, as `fault` says. It ends all the same, and then has no body. */
+  onLegUnheld(leg: LegCall, fault: Fault): void;
   onLegFailure(leg: LegCall, reason: FailureReason, message: string): void;
 }
 
@@ -22,6 +22,8 @@ export interface LegListener {
 export type WholeAnswer = Pick<LegCall, 'status' | 'headers' | 'contentType' | 'body'>;
 
 const noHeaders: UpstreamHeaders = {};
+const noMemory = 'answers to requests in progress fill the memory set aside for them';
+const tooLarge = `the answer has more than ${limits.answerByteCountMax} bytes; ask for less at once, or for a stream`;
 
 /** One call to one instance and its answer, which is kept until it is whole or passed on as it comes. */
 export class LegCall implements ClientListener {
@@ -32,7 +34,7 @@ export class LegCall implements ClientListener {
   headers: UpstreamHeaders = noHeaders;
   /** It answers with events that go on as they come. */
   streams = false;
-  /** There was no memory for its answer, which has no body then. */
+  /** There was no room for its answer, which has no body then. */
   unheld = false;
   readonly #holding: Holding;
   readonly #listener: LegListener;
@@ -115,15 +117,17 @@ export class LegCall implements ClientListener {
     if (this.unheld) return;
     this.#byteCount += bytes.length;
     if (this.#byteCount > limits.answerByteCountMax) {
-      const message = `answered with more than ${limits.answerByteCountMax} bytes`;
-      this.close();
-      this.#listener.onLegFailure(this, 'malformed', message);
-    } else if (!this.#holding.take(bytes.length)) {
-      this.unheld = true;
-      this.#pieces = null;
-      this.#listener.onLegUnheld(this);
-    } else if (this.#pieces === null) this.#pieces = [bytes];
+      this.#letGo(new Fault('UNSUPPORTED', tooLarge, { details: { status: 502 } }));
+    } else if (!this.#holding.take(bytes.length)) this.#letGo(new Fault('OVERLOADED', noMemory));
+    else if (this.#pieces === null) this.#pieces = [bytes];
     else this.#pieces.push(bytes);
+  }
+
+  /** That of anybody else would find no more room. */
+  #letGo(fault: Fault): void {
+    this.unheld = true;
+    this.#pieces = null;
+    this.#listener.onLegUnheld(this, fault);
   }
 
   onEnd(): void {

@@ -44,7 +44,7 @@ export function traitsOf(members: JsonMembers, path: string): RequestTraits {
     resumable,
     resumableByIds: streams && resumable && isFreeOfOutput(members),
     wantsTokenIds: members.scalar('return_token_ids') === true,
-    promptTokenCount: Math.ceil(members.byteCount / bytesPerToken),
+    promptTokenCount: Math.ceil(members.bytes.length / bytesPerToken),
   };
 }
 

@@ -116,7 +116,7 @@ export class Sharing implements Service {
     keys.usedElsewhere(share.from, share.uses, nowMs);
     for (const { kind, address, openMs } of share.instances) {
       const instance = openMs > 0 ? pool.find(kind, address) : null;
-      if (instance !== null) pool.openBreaker(instance, openMs);
+      if (instance !== null) pool.openedElsewhere(instance, openMs);
     }
     this.#count();
   }

@@ -8,13 +8,13 @@ export interface ToldError {
 }
 
 /** The types that Anthropic's API and vLLM name, as far as they stand for a request's own fault. */
-const statusOfType: Readonly<Record<string, number>> = {
-  invalid_request_error: 400,
-  BadRequestError: 400,
-  NotFoundError: 404,
-  request_too_large: 413,
-  rate_limit_error: 429,
-};
+const statusOfType = new Map<unknown, number>([
+  ['invalid_request_error', 400],
+  ['BadRequestError', 400],
+  ['NotFoundError', 404],
+  ['request_too_large', 413],
+  ['rate_limit_error', 429],
+]);
 const messageLengthMax = 200;
 
 /** Of the JSON of an event, or of an answer, that is known to tell of an error, in whatever form. */
@@ -28,7 +28,7 @@ export function toldError(json: string): ToldError {
     status:
       Number.isInteger(status) && status >= 400 && status < 600
         ? status
-        : (statusOfType[String(error['type'])] ?? 500),
+        : (statusOfType.get(error['type']) ?? 500),
     message: typeof message === 'string' ? message.slice(0, messageLengthMax) : 'no message',
     json,
   };

@@ -52,7 +52,7 @@ function attemptOf(its: AttemptTerms, withPrefill = true, onSend: (leg: Leg) => 
     entered: (stage) => {
       if (stage === 'done') watch.cancel();
       else if (stage === 'streaming') watch.sawBytes();
-      else watch.enter(1_000, null);
+      else watch.enter(1_000, null, 'decode');
     },
     over: (outcome) => did.push(outcome),
   };

@@ -114,6 +114,61 @@ describe('a request whose instances fail', () => {
     expect(cluster.proxy.pool.instances.map(({ failureCount }) => failureCount)).toEqual([1]);
   });
 
+  it('is told what ends its stream, where it is the request that is wrong', async () => {
+    const event = 'data: {"error":{"message":"too long","code":400}}\n\n';
+    const fail = always({ kind: 'break', how: 'error-event', frameCount: 2, event });
+    await using cluster = await startCluster({ prefill: [], decode: [fail, fail] });
+    for (let count = 0; count < 5; count += 1) {
+      let goOn = () => {};
+      const hold = new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+      for (const one of cluster.decode) one.hold = hold;
+      const response = await cluster.post({ ...asked, stream: true });
+      goOn();
+      const seen = await readStream(response);
+      expect(seen.error).toMatchObject({ message: expect.stringMatching(/too long$/) });
+      expect(seen.text).toBe(scriptedText(JSON.stringify(prompt), seen.events.length - 1));
+    }
+    expect(cluster.sent('decode')).toHaveLength(5);
+    expect(cluster.proxy.pool.instances.map(({ failureCount }) => failureCount)).toEqual([0, 0]);
+  });
+
+  it.each([501, 505])('is refused with %i, which others of its make would do', async (status) => {
+    const refuse = always({ kind: 'status', status });
+    await using cluster = await startCluster({ prefill: [], decode: [refuse, refuse] });
+    for (let count = 0; count < 5; count += 1) {
+      expect((await cluster.post(asked)).status).toBe(status);
+    }
+    expect(cluster.sent('decode')).toHaveLength(5);
+    expect(cluster.proxy.pool.instances.map(({ failureCount }) => failureCount)).toEqual([0, 0]);
+  });
+
+  it('is taken to another engine by what one cannot do', async () => {
+    const refuse = always({ kind: 'status', status: 501 });
+    const others = [
+      { ...refuse, ours: false },
+      { ...refuse, ours: false },
+    ];
+    const sglang = { ours: false, ownedBy: 'sglang' };
+    await using cluster = await startCluster({ prefill: [], decode: [...others, sglang] });
+    for (let count = 0; count < 4; count += 1) {
+      expect((await cluster.post({ ...asked, prompt: `${count}` })).status).toBe(200);
+    }
+  });
+
+  it('is told that its answer is too large, which nobody is blamed for', async () => {
+    const text = ' '.repeat(65 * 2 ** 20);
+    await using cluster = await startCluster({
+      decode: [always({ kind: 'body', text }), always({ kind: 'body', text })],
+    });
+    const response = await cluster.post(asked);
+    expect(response.status).toBe(502);
+    expect(await response.json()).toMatchObject({ error: { message: /more than 67108864 bytes/ } });
+    expect(cluster.sent('decode')).toHaveLength(1);
+    expect(cluster.proxy.pool.instances.map(({ failureCount }) => failureCount)).toEqual([0, 0, 0]);
+  });
+
   const nothingWrong = [
     '{"choices":[{"text":"a"}],"error":false}',
     '{"choices":[{"text":"a"}],"error":""}',

@@ -224,13 +224,32 @@ describe('FrameRelay', () => {
       expect(fed(sure, repeated).text).toBe(shown('all that was asked and said, y月'));
     });
 
-    it('is not gone on with where some tokens were not told', () => {
+    it('goes on where a few characters repeat those before', () => {
       const relay = begun();
-      fed(relay, told([1, 2, 3], [4], 'y'));
-      expect(relay.promptTokenIds).toEqual([1, 2]);
-      fed(relay, shown('z'));
-      expect(relay.promptTokenIds).toEqual([]);
+      fed(relay, told([1, 2, 3], [4, 5], 'a'));
+      relay.restart('all');
+      expect(fed(relay, told([1, 2, 3, 4, 5], [6, 7], ' and a')).text).toBe(shown(' and a'));
     });
+
+    it('takes for a repetition only what ends in all that was unsure', () => {
+      const relay = begun();
+      fed(relay, told([1, 2, 3], [4, 5], 'all was ') + event([6, 7], 'said of a'));
+      const text = ' sort, and said of a thing';
+      const next = told([1, 2, 3, 4, 5, 6, 7], [8, 9], text);
+      relay.restart('all');
+      expect(fed(relay, next).text).toBe(shown(text));
+    });
+
+    it.each([shown('z'), event([5], 'z') + shown('z')])(
+      'is not gone on with where some tokens were not told: %s',
+      (events) => {
+        const relay = begun();
+        fed(relay, told([1, 2, 3], [4], 'y'));
+        expect(relay.promptTokenIds).toEqual([1, 2]);
+        fed(relay, events);
+        expect(relay.promptTokenIds).toEqual([]);
+      },
+    );
 
     it('refuses one that begins anew, or does not tell', () => {
       expect(() => fed(begun(), told([1, 2], [3], 'x', 'b'))).toThrow(

@@ -161,6 +161,30 @@ describe('the breaker of a leg', () => {
     expect(pool.up('decode')).toEqual([other]);
   });
 
+  it('opens as at another process, and then as if it had been closed', () => {
+    const { pool, clock, one, other, fail } = failing();
+    pool.openedElsewhere(one, 500);
+    expect(pool.up('decode')).toEqual([other]);
+    clock.advance(500);
+    expect(pool.up('decode')).toEqual([one, other]);
+    fail(1);
+    expect(pool.up('decode')).toEqual([other]);
+    clock.advance(1_000);
+    expect(pool.up('decode')).toEqual([one, other]);
+  });
+
+  it('opens for half a minute where its instance hangs, again and again', () => {
+    const { pool, clock, one, other, fail } = failing();
+    pool.hangs(one);
+    for (let at = 0; at < 3; at += 1) {
+      clock.advance(29_999);
+      expect(pool.up('decode')).toEqual([other]);
+      clock.advance(1);
+      expect(pool.up('decode')).toEqual([one, other]);
+      fail(1);
+    }
+  });
+
   it('never stays open beyond half a minute', () => {
     const { pool, clock, one, other, fail } = failing();
     for (let at = 0; at < 12; at += 1) {

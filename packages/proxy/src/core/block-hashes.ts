@@ -1,7 +1,7 @@
 /** Bytes of a prompt that one hash stands for: some 64 tokens of text. */
 export const blockByteCount = 256;
 /** What lies beyond is not told apart: 131,072 tokens of text. */
-const blockCountMax = 2_048;
+export const blockCountMax = 2_048;
 
 /**
  * Hashes of the whole blocks that `parts` begin with, read as one text: each covers all bytes from the

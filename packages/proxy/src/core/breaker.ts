@@ -7,8 +7,9 @@ const openCountMax = Math.ceil(Math.log2(openMaxMs / openMinMs));
 
 /**
  * Keeps requests from an instance whose probes are well and whose answers are not. Closed until
- * `failureCountMax` attempts in a row have failed; then open, each time in a row for twice as long; then
- * half-open: one attempt is let through, and decides. A well ended attempt closes it at any time.
+ * `failureCountMax` attempts in a row have failed, here or in another process of this proxy, or until it is
+ * seen to hang; then open, each time in a row for twice as long; then half-open: one attempt is let
+ * through, and decides. A well ended attempt closes it at any time.
  */
 export class Breaker {
   #failureCount = 0;
@@ -54,11 +55,14 @@ export class Breaker {
     this.#openCount += 1;
   }
 
-  /** It was found to fail otherwise than by attempts here. */
-  open(untilMs: number): void {
-    if (!this.closed) return;
-    this.#openUntilMs = untilMs;
-    // What its next failure tells is no news.
+  /** Attempts that others made have opened theirs. */
+  openedElsewhere(untilMs: number): void {
+    if (this.closed) this.#openUntilMs = untilMs;
+  }
+
+  /** The instance does not generate: one that still does not, after this, rests for as long as any may. */
+  hangs(nowMs: number): void {
+    this.#openUntilMs = nowMs + openMaxMs;
     this.#openCount = openCountMax;
   }
 

@@ -295,9 +295,15 @@ export class InstancePool {
     return breaker.closed ? 0 : Math.max(0, breaker.openUntilMs - this.#nowMs());
   }
 
-  /** It was found to fail otherwise than by attempts here. */
-  openBreaker(instance: PoolInstance, openMs: number): void {
-    (instance as Member).breakers[instance.kind].open(this.#nowMs() + openMs);
+  /** Another process of this proxy has had its attempts fail there. */
+  openedElsewhere(instance: PoolInstance, openMs: number): void {
+    (instance as Member).breakers[instance.kind].openedElsewhere(this.#nowMs() + openMs);
+    this.#refresh(instance.kind);
+  }
+
+  /** It does not generate, though its probes are well. */
+  hangs(instance: PoolInstance): void {
+    (instance as Member).breakers[instance.kind].hangs(this.#nowMs());
     this.#refresh(instance.kind);
   }
 

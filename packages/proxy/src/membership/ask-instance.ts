@@ -1,4 +1,4 @@
-import { type Clock, Fault } from '@tsukimi/base';
+import { type Clock, Fault, type Scheduled } from '@tsukimi/base';
 import type { FailureReason, PoolInstance } from '../core/pool-instance.ts';
 import type { Upstream } from '../upstream.ts';
 
@@ -38,9 +38,9 @@ export function askInstance(
       if (moreMs > 0) expiry = clock.schedule(moreMs, expire);
       else fail(`does not answer ${path} within ${withinMs} ms`, 'timeout');
     };
-    let expiry = clock.schedule(withinMs, expire);
+    let expiry: Scheduled | null = null;
     const fail = (message: string, reason: FailureReason) => {
-      expiry.cancel();
+      expiry?.cancel();
       call.abort();
       reject(unusable(message, reason));
     };
@@ -63,15 +63,16 @@ export function askInstance(
           else pieces.push(bytes);
         },
         onEnd: () => {
-          expiry.cancel();
+          expiry?.cancel();
           resolve({ status: answerStatus, body: Buffer.concat(pieces).toString('utf8') });
         },
         onFailure: (reason, message) => {
-          expiry.cancel();
+          expiry?.cancel();
           reject(unusable(message, reason));
         },
       },
     );
+    expiry = clock.schedule(withinMs, expire);
   });
 }
 

@@ -17,9 +17,6 @@ export interface GenerationProbeOptions {
   readonly authorization: string | null;
 }
 
-/** How long nobody else is sent to an instance that hangs. */
-const openMs = 30_000;
-
 /** One question, on its way. */
 interface Inquiry {
   readonly beganMs: number;
@@ -44,11 +41,14 @@ export class GenerationProbe {
   }
 
   /**
-   * Opens the breaker of an instance that hangs. One probe at a time for each. `sinceMs`, `rightUntilMs`: a
-   * request has waited there since then, and may wait until then, on the monotonic clock.
+   * Opens the breaker of an instance that hangs. One probe at a time for each. `sinceMs`, `untilMs`: a
+   * request has waited there since then, and may wait until then, on the monotonic clock; longer where other
+   * processes of this proxy have sent prompts too.
    */
-  ask(instance: PoolInstance, sinceMs: number, rightUntilMs: number): void {
+  ask(instance: PoolInstance, sinceMs: number, untilMs: number): void {
     const running = this.#inquiries.get(instance);
+    const { firstBytePerTokenMs } = this.#options.deadlines;
+    const rightUntilMs = untilMs + instance.elsewhereTokenCount * firstBytePerTokenMs;
     if (running !== undefined) {
       if (sinceMs > running.beganMs) return;
       running.rightUntilMs = Math.max(running.rightUntilMs, rightUntilMs);
@@ -64,7 +64,7 @@ export class GenerationProbe {
       this.#inquiries.delete(instance);
       if (!hangs) return;
       logger.warn('proxy.instance_hangs', { kind, instance: instance.address });
-      pool.openBreaker(instance, openMs);
+      pool.hangs(instance);
     });
   }
 

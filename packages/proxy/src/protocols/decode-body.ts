@@ -12,17 +12,14 @@ interface DecodeChanges {
 }
 
 /**
- * The body for a decode instance that is not ours: the client's, without the parameters by which it could
- * reach into others' KV. Of a stream that others may continue, token ids are asked for (vLLM's
- * `return_token_ids`); one that continues it gets prompt and output so far as ids, and the limit that is left.
+ * The body for a decode instance that is not ours: the client's. Of a stream that others may continue, token
+ * ids are asked for (vLLM's `return_token_ids`); one that continues it gets prompt and output so far as ids, and
+ * the limit that is left.
  */
 export function decodeBody(request: LegSource, { set = {} }: DecodeChanges = {}): Buffer {
   const { body, members } = request;
   const all = { ...continuing(request), ...set };
-  const named = members.raw('kv_transfer_params') !== null;
-  if (!named && Object.keys(all).length === 0) return body;
-  const cut = named && !('kv_transfer_params' in all);
-  return members.patched({ set: all, delete: cut ? ['kv_transfer_params'] : [] });
+  return Object.keys(all).length === 0 ? body : members.patched({ set: all });
 }
 
 function continuing(request: LegSource): Record<string, string> {

@@ -11,10 +11,7 @@ export interface PrefillChanges {
   readonly endsByLength?: boolean;
 }
 
-/**
- * Generation must not outlive its one token, nor be asked for more; what decides the prompt stays.
- * Whose KV is read is not for clients to say.
- */
+/** Generation must not outlive its one token, nor be asked for more; what decides the prompt stays. */
 const notForPrefill = [
   'stream_options',
   'min_tokens',
@@ -23,7 +20,6 @@ const notForPrefill = [
   'use_beam_search',
   'background',
   'return_token_ids',
-  'kv_transfer_params',
 ];
 const stops = ['stop', 'stop_token_ids', 'stop_sequences'];
 const openBrace = 0x7b;
@@ -74,8 +70,8 @@ function oneTokenSampling(members: JsonMembers, limit: string, endsByLength: boo
   const set = { [limit]: '1', ...(endsByLength ? { ignore_eos: 'true' } : {}) };
   // What is no object the instance refuses in its own words.
   if (given !== null && given[0] !== openBrace) return given.toString('utf8');
-  // Nor does the prompt's KV depend on any of an object too large to look into.
-  const sampling = (given && JsonMembers.tryParse(given)) ?? JsonMembers.parse(emptyObject);
+  // Has been looked into before; see `withoutTransferParams`.
+  const sampling = JsonMembers.parse(given ?? emptyObject);
   const dropped = ['min_tokens', 'min_new_tokens', 'n', 'best_of', ...(endsByLength ? stops : [])];
   return sampling.patched({ set, delete: dropped }).toString('utf8');
 }

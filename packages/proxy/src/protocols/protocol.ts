@@ -8,7 +8,7 @@ import type { RequestTraits } from '../request-traits.ts';
 export interface LegSource {
   readonly path: string;
   readonly body: Buffer;
-  /** Of `body`. */
+  /** Of `body`, in which no client names anybody's KV; see `withoutTransferParams`. */
   readonly members: JsonMembers;
   readonly traits: RequestTraits;
   /** Names, in lower case, and values in turn: what every leg carries. */

@@ -46,7 +46,7 @@ function leg({ path, headers, members }: LegSource, pair: Pair): LegRequest {
           bootstrap_room: `[${roomsOf(pair, count).join(',')}]`,
         };
   if (count === null) set['rid'] = `"${pair.attemptId}"`;
-  return { path, headers, body: members.patched({ set, delete: ['kv_transfer_params'] }) };
+  return { path, headers, body: members.patched({ set }) };
 }
 
 /** Answers that the request asks for; null for one. */

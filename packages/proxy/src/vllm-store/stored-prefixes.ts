@@ -1,3 +1,5 @@
+import { blockCountMax } from '../core/block-hashes.ts';
+
 /** A beginning of a text, and the block of tokens that ends there or shortly before. */
 export interface KnownPrefix {
   /** Blocks of text. */
@@ -19,6 +21,8 @@ export class StoredPrefixes {
 
   /** `tokenHashes`: of all full blocks of tokens, in order. Tokens are taken to be spread evenly over the text. */
   learn(textHashes: readonly number[], tokenHashes: readonly string[]): void {
+    // Of a longer text it is not known how many tokens it goes on for.
+    if (textHashes.length >= blockCountMax) return;
     // What follows the last whole block of text counts as one more, so that no block is taken for shorter.
     const share = tokenHashes.length / (textHashes.length + 1);
     textHashes.forEach((textHash, at) => {
