@@ -178,7 +178,7 @@ export class Cluster implements AsyncDisposable {
         [
           ...['proxy', '--model', model, '--host', '127.0.0.1', '--port', port(0)],
           ...['--prefill', ...addresses(prefills), '--decode', ...addresses(decodes)],
-          ...['--scheduling', 'round_robin', ...proxyArgs],
+          ...['--master-server-address', at(2), '--scheduling', 'round_robin', ...proxyArgs],
         ],
         { env: { ADMIN_API_KEY: this.adminKey } },
       ),

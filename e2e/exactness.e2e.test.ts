@@ -83,6 +83,31 @@ describe('KV that travels through the store', () => {
     expect(cached).toEqual([0, 512, 512]);
   });
 
+  it('is counted on before the choice, where the instance that computed it has left', async () => {
+    await using cluster = await Cluster.start({ model, proxyArgs: ['--scheduling', 'kv_aware'] });
+    const shared = corpus.slice(0, 1_200);
+    const lastPrefill = async (at: number) => {
+      const prompt = [...shared, ...corpus.slice(at, at + 100)];
+      const answer = await ask(cluster.url, { model, prompt, max_tokens: 4, temperature: 0 });
+      const { decisions } = (await (await fetch(`${cluster.url}/status/decisions`)).json()) as {
+        decisions: readonly { leg: string; chosen: string; reason: string }[];
+      };
+      const decision = decisions.find(({ leg }) => leg === 'prefill');
+      return { decision, cached: answer.usage?.prompt_tokens_details?.cached_tokens };
+    };
+    const first = await lastPrefill(5_000);
+    expect(first).toMatchObject({ decision: { reason: 'least_wait' }, cached: 0 });
+    const removed = await fetch(`${cluster.url}/instances/remove`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-api-key': cluster.adminKey },
+      body: JSON.stringify({ type: 'prefill', instance: first.decision?.chosen }),
+    });
+    expect(removed.status).toBe(200);
+    const second = await lastPrefill(6_000);
+    expect(second).toMatchObject({ decision: { reason: 'stored_prefix' }, cached: 1_024 });
+    expect(second.decision?.chosen).not.toBe(first.decision?.chosen);
+  });
+
   it('remembers, in a kv_both instance, what it generated in the last turn of a chat', async () => {
     await using cluster = await Cluster.start({ model, prefill: 0, decode: 1 });
     cluster.addInstance('both-0', 'kv_both');

@@ -21,7 +21,10 @@ export function installVllm(): string {
   const directory = join(cache, `vllm-${release}`);
   const python = join(directory, 'bin', 'python');
   const marker = join(directory, 'lib', `${release}.whole`);
-  if (existsSync(marker)) return python;
+  if (existsSync(marker)) {
+    checkLibraries(python);
+    return python;
+  }
   mkdirSync(cache, { recursive: true });
   rmSync(directory, { recursive: true, force: true });
   const run = (file: string, args: readonly string[]) =>
@@ -35,5 +38,19 @@ export function installVllm(): string {
     ...packages,
   ]);
   writeFileSync(marker, '');
+  checkLibraries(python);
   return python;
+}
+
+/** The published store client needs libraries of the system, and without them vLLM dies late and in other words. */
+function checkLibraries(python: string): void {
+  try {
+    execFileSync(python, ['-c', 'import mooncake.store'], { stdio: ['ignore', 'ignore', 'pipe'] });
+  } catch (error) {
+    const said = String((error as { stderr?: Buffer }).stderr ?? error);
+    const reason = said.trimEnd().split('\n').at(-1) ?? '';
+    throw new Error(
+      `the published store client does not load: ${reason}; on Debian, apt-get install libibverbs1 libnuma1`,
+    );
+  }
 }

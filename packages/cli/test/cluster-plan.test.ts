@@ -44,6 +44,7 @@ describe('planCluster', () => {
     const proxy = plan(['--prefill', '1', '--decode', '3', '--port', '9000']).children.at(-1);
     expect(proxy?.args.join(' ')).toContain('--prefill 127.0.0.1:8100 --decode 127.0.0.1:8200');
     expect(proxy?.args.join(' ')).toContain('127.0.0.1:8201 127.0.0.1:8202');
+    expect(proxy?.args.join(' ')).toContain('--master-server-address 127.0.0.1:50051');
     expect(proxy?.address.port).toBe(9000);
   });
 

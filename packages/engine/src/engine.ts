@@ -103,6 +103,11 @@ export class Engine implements Service {
     this.#ending.stopped();
   }
 
+  /** Under which keys the KV of a prompt is found in the prefix store once it was computed; see `PrefixStore`. */
+  keysOf(promptTokens: Int32Array, salt: string): readonly string[] {
+    return this.#exchange?.keysOf(promptTokens, salt) ?? [];
+  }
+
   /**
    * Queues a request; its events end with a `GenerationEnd` or a fault. Faults at once: INVALID_ARGUMENT, OVERLOADED when the queue
    * is full, CANCELLED when the engine is not running. Leaving the iteration, or the signal, frees the slot.

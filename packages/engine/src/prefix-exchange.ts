@@ -48,6 +48,10 @@ export class PrefixExchange {
     return this.#options.store.wants(kind);
   }
 
+  keysOf(tokens: Int32Array, salt: string): readonly string[] {
+    return this.#options.store.keysOf({ tokens, salt, layout: this.layout });
+  }
+
   /** Null when there is nothing, or not in time. */
   async load(
     tokens: Int32Array,

@@ -11,6 +11,8 @@ export interface PrefixStore {
   load(request: LoadRequest): Promise<LoadedPrefix>;
   /** Cuts and puts what is new of the tokens. The state is valid until the promise settles. Never rejects. */
   save(request: SaveRequest): Promise<void>;
+  /** Under which keys the store has, or would have, the tokens, as far as they fill whole pieces; in order. */
+  keysOf(sequence: Pick<LoadRequest, 'tokens' | 'salt' | 'layout'>): readonly string[];
   /** Whether `save` would do anything for this kind; asked before an export. */
   wants(kind: SavedKind): boolean;
 }

@@ -34,6 +34,13 @@ export class MemoryPrefixStore implements PrefixStore {
     return this.#kinds.includes(kind);
   }
 
+  keysOf({ tokens, salt }: Pick<LoadRequest, 'tokens' | 'salt'>): string[] {
+    const count = Math.floor(tokens.length / this.#chunkCells);
+    return Array.from({ length: count }, (_, at) =>
+      [salt, ...tokens.subarray(0, (at + 1) * this.#chunkCells)].join('/'),
+    );
+  }
+
   async save({ tokens, salt, state, layout, kind }: SaveRequest): Promise<void> {
     const chunks: SequenceChunk[] = [];
     for (let from = 0; from < tokens.length; from += this.#chunkCells) {

@@ -336,6 +336,7 @@ describe('Engine steps', () => {
       loadMs: 5,
       prefixStore: {
         wants: () => true,
+        keysOf: () => [],
         load: ({ tokens }) =>
           tokens.length > 100 ? new Promise(() => {}) : Promise.reject(new Error('lost')),
         save: () => Promise.reject(new Error('full')),
@@ -358,6 +359,7 @@ describe('Engine hand-over', () => {
       handOverMs: 60_000,
       prefixStore: {
         wants: (kind) => kind === 'prompt',
+        keysOf: () => [],
         load: async () => ({ cells: 0, chunks: [], release() {} }),
         save: () => new Promise((resolve) => saves.push(resolve)),
       },
@@ -377,6 +379,7 @@ describe('Engine hand-over', () => {
       handOverMs: 1,
       prefixStore: {
         wants: () => true,
+        keysOf: () => [],
         load: async () => ({ cells: 0, chunks: [], release() {} }),
         save: () => new Promise(() => {}),
       },

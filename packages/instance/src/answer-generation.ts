@@ -23,6 +23,8 @@ export interface Generation {
   readonly head: AnswerHead;
   readonly request: GenerationRequest;
   readonly promptTokens: Int32Array;
+  /** Of the prompt's whole chunks; null where nobody asked. */
+  readonly chunkKeys: readonly string[] | null;
   readonly events: AsyncIterable<GenerationEvent>;
   readonly response: ServerResponse;
   readonly signal: AbortSignal;
@@ -41,7 +43,7 @@ export async function answerGeneration(generation: Generation): Promise<void> {
 }
 
 async function answerWhole(generation: Generation): Promise<void> {
-  const { head, request, promptTokens, response } = generation;
+  const { head, request, promptTokens, chunkKeys, response } = generation;
   const tokens = [...request.resumeTokens];
   let text = '';
   for await (const event of measured(generation)) {
@@ -54,13 +56,14 @@ async function answerWhole(generation: Generation): Promise<void> {
     const ids = request.returnTokenIds
       ? { tokenIds: tokens, promptTokenIds: [...promptTokens] }
       : {};
-    const body = JSON.stringify(
-      wholeAnswer(
+    const body = JSON.stringify({
+      ...wholeAnswer(
         head,
         { text, finishReason: event.finishReason, stopReason: event.stopReason, ...ids },
         usageOf({ ...event, prefillCachedTokens: request.prefillCachedTokens }),
       ),
-    );
+      ...(chunkKeys === null ? {} : { tsukimi_chunk_keys: chunkKeys }),
+    });
     response.writeHead(200, {
       'Content-Type': 'application/json',
       'Content-Length': Buffer.byteLength(body),

@@ -23,7 +23,7 @@ import type { ServedModel } from './served-model.ts';
 
 export interface InstanceApiOptions {
   readonly served: ServedModel;
-  readonly engine: Pick<Engine, 'generate'>;
+  readonly engine: Pick<Engine, 'generate' | 'keysOf'>;
   readonly metrics: InstanceMetrics;
   readonly facts: InstanceFacts;
   readonly clock: Clock;
@@ -182,6 +182,7 @@ export class InstanceApi {
       },
       request,
       promptTokens,
+      chunkKeys: request.tellsChunkKeys ? engine.keysOf(promptTokens, request.salt) : null,
       events: engine.generate(asked, { signal: gone.signal }),
       response,
       signal: gone.signal,

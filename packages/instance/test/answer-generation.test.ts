@@ -40,6 +40,7 @@ function answer(
     head: { id: 'cmpl-1', kind: 'completion', created: 1, model: 'm', systemFingerprint: 'fp' },
     request: parseCompletionRequest({ model: 'm', prompt: 'x', stream: true }),
     promptTokens: Int32Array.of(1),
+    chunkKeys: null,
     events,
     response,
     signal: new AbortController().signal,

@@ -93,6 +93,11 @@ export class KvConnector implements PrefixStore {
     }
   }
 
+  keysOf({ tokens, salt, layout }: Pick<LoadRequest, 'tokens' | 'salt' | 'layout'>): string[] {
+    const keys = this.#keysOf(tokens, salt, layout);
+    return Array.from({ length: keys.wholeChunkCount }, (_, index) => keys.whole(index).key);
+  }
+
   load({ tokens, salt, layout, signal }: LoadRequest): Promise<LoadedPrefix> {
     const keys = this.#keysOf(tokens, salt, layout);
     return this.#reader.load(keys, tokens.length, layout.cellByteCount, signal);

@@ -52,6 +52,11 @@ describe('prefill and decode through the store', () => {
     const joined = joinChunks(layout, { streams: 1, sequence: 0, chunks: prefix.chunks });
     expect(joined.equals(syntheticState(layout, tokens))).toBe(true);
     prefix.release();
+    // The rest has a key, too, which only this very prompt has.
+    const found = await pair.borrower.find(producer.keysOf({ tokens, salt: '', layout }), {
+      signal: never,
+    });
+    expect(found.map((one) => one !== null)).toEqual([true, true, true]);
     expect(pair.core.objectCount).toBe(4);
     expect(pair.core.unfinishedPutCount).toBe(0);
   });

@@ -56,6 +56,7 @@ export const commonFields = {
   tsukimi_resume: optional(z.object({ output_token_ids: tokenIds }), null),
   tsukimi_prefill_cached_tokens: optional(z.number().int().min(0).max(tokenCountMax), null),
   tsukimi_handover: optional(z.boolean(), false),
+  tsukimi_chunk_keys: optional(z.boolean(), false),
 };
 
 /**

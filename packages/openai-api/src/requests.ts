@@ -36,6 +36,8 @@ export interface GenerationRequest {
   readonly prefillCachedTokens: number | null;
   /** Answer only once the prompt's KV is where another instance can load it. */
   readonly handover: boolean;
+  /** Answer with the keys of the prompt's whole chunks in the store, too, unless it streams. */
+  readonly tellsChunkKeys: boolean;
 }
 
 export interface CompletionRequest extends GenerationRequest {
@@ -256,5 +258,6 @@ function generation(fields: CommonFields, maxTokens: number | null): GenerationR
     resumeTokens: fields.tsukimi_resume?.output_token_ids ?? [],
     prefillCachedTokens: fields.tsukimi_prefill_cached_tokens,
     handover: fields.tsukimi_handover,
+    tellsChunkKeys: fields.tsukimi_chunk_keys,
   };
 }

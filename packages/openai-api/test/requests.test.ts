@@ -35,6 +35,7 @@ describe('parseCompletionRequest', () => {
       resumeTokens: [],
       prefillCachedTokens: null,
       handover: false,
+      tellsChunkKeys: false,
     });
   });
 

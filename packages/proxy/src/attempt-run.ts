@@ -347,6 +347,7 @@ export class AttemptRun implements AttemptPort, LegListener, AttemptWatchListene
     if (storeHandover !== null && pair.prefill !== null) {
       const tokenIds = this.#handover?.promptTokenIds ?? [];
       this.#prompts = prefilledPrompts(tokenIds, this.#plan.source.members, pair.prefill);
+      storeHandover.learnChunks(this.#plan.blockHashes, this.#handover?.chunkKeys ?? []);
     }
     this.attempt.prefillAnswered(holds, this.#prompts !== null);
   }

@@ -130,6 +130,7 @@ export class Exchange implements AttemptListener {
       outputTokenIds: noTokenIds,
       promptTokenIds: noTokenIds,
       asksPromptTokenIds: context.storeHandover !== null,
+      asksChunkKeys: context.storeHandover !== null && context.pool.reads('store'),
     };
     const { deadlines, clock } = context;
     this.#notes.asked(traits);

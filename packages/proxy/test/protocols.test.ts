@@ -82,6 +82,7 @@ function source(text: string, path = '/v1/completions'): LegSource {
     outputTokenIds: [],
     promptTokenIds: [],
     asksPromptTokenIds: false,
+    asksChunkKeys: false,
   };
 }
 

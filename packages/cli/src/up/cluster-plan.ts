@@ -98,6 +98,7 @@ export function planCluster(options: UpOptions, inputs: PlanInputs): ClusterPlan
     args: [
       ...['proxy', '--model', options.model, '--host', host, '--port', String(options.port)],
       ...['--scheduling', options.scheduling],
+      ...['--master-server-address', formatAddress(at(options.masterPort))],
       ...['--prefill', ...prefill.map(({ address }) => formatAddress(address))],
       ...['--decode', ...decode.map(({ address }) => formatAddress(address))],
     ],

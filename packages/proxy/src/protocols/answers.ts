@@ -14,6 +14,16 @@ export function cachedTokenCountIn(answer: Buffer): number | null {
   return digits === undefined ? null : Number(digits);
 }
 
+/** What an instance of ours tells when it is asked for the keys of a prompt's chunks; else empty. */
+export function chunkKeysIn(answer: Buffer): readonly string[] {
+  const name = '"tsukimi_chunk_keys":[';
+  // Behind the text of the answer, in which no quote is unescaped.
+  const at = answer.lastIndexOf(name);
+  if (at < 1 || answer[at - 1] !== 0x2c) return [];
+  const list = answer.toString('latin1', at + name.length, answer.indexOf(']', at));
+  return list.match(/tsukimi\/[\w/]+/g) ?? [];
+}
+
 /** Whether the answer ended because it had the length asked for, in any of the APIs. */
 export function endedByLength(answer: JsonMembers): boolean {
   const choices = answer.raw('choices');

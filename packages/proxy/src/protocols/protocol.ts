@@ -19,6 +19,8 @@ export interface LegSource {
   readonly promptTokenIds: readonly number[];
   /** A prefill instance that shares a store is to say which tokens it has computed. */
   readonly asksPromptTokenIds: boolean;
+  /** One of ours is to say under which keys they are in the store. */
+  readonly asksChunkKeys: boolean;
 }
 
 /** What is sent to an instance, with POST. */
@@ -35,6 +37,8 @@ export interface Handover {
   readonly cachedTokenCount: number | null;
   /** Of each prompt, where decode should start only when their KV is in the store. */
   readonly promptTokenIds?: readonly (readonly number[])[];
+  /** Of whole chunks of the prompt that are in the store now, in order, as the instance names them. */
+  readonly chunkKeys?: readonly string[];
   /** The object that the decode leg repeats, as raw JSON; null where the protocol has none. */
   readonly kvTransferParams: string | null;
   /** The prefill instance keeps something for the pair's decode instance alone. */

@@ -1,4 +1,4 @@
-import { cachedTokenCountIn } from './answers.ts';
+import { cachedTokenCountIn, chunkKeysIn } from './answers.ts';
 import { prefillBody } from './prefill-body.ts';
 import type { Handover, LegSource, PdProtocol } from './protocol.ts';
 import { store } from './store.ts';
@@ -15,16 +15,19 @@ export const tsukimi: PdProtocol = {
   release: 'nothing',
   prefillLeg(request, pair) {
     if (pair.prefill?.identity?.ours !== true) return store.prefillLeg(request, pair);
-    const { path, headers, members } = request;
-    return {
-      path,
-      headers,
-      body: prefillBody({ path, members }, { set: { tsukimi_handover: 'true' } }),
-    };
+    const { path, headers, members, asksChunkKeys } = request;
+    const set: Record<string, string> = { tsukimi_handover: 'true' };
+    if (asksChunkKeys) set['tsukimi_chunk_keys'] = 'true';
+    return { path, headers, body: prefillBody({ path, members }, { set }) };
   },
   handoverOf(answer, pair) {
     if (pair.prefill?.identity?.ours !== true) return store.handoverOf(answer, pair);
-    return { cachedTokenCount: cachedTokenCountIn(answer), kvTransferParams: null, held: false };
+    return {
+      cachedTokenCount: cachedTokenCountIn(answer),
+      kvTransferParams: null,
+      held: false,
+      chunkKeys: chunkKeysIn(answer),
+    };
   },
   decodeLeg(request, pair, handover) {
     if (pair.decode?.identity?.ours !== true) return store.decodeLeg(request, pair, handover);

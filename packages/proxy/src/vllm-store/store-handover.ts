@@ -62,7 +62,8 @@ const lookKeyCountMax = 64;
  * again what is not there yet.
  *
  * How keys are named is learnt from the keys of the first prompts, by `KeyLayoutSearch`. Of prompts that begin
- * as earlier ones did it also tells, before anybody is chosen, how much the store has.
+ * as earlier ones did it also tells, before anybody is chosen, how much the store has; of our own instances too,
+ * which answer when all is stored and tell its keys.
  */
 export class StoreHandover implements Service {
   readonly name = 'store hand-over';
@@ -70,7 +71,10 @@ export class StoreHandover implements Service {
   readonly #patience: Patience;
   readonly #ending = new Ending();
   readonly #waits = new Set<AbortController>();
+  /** Of vLLM: by hashes, which `#layout` makes keys of. */
   readonly #prefixes = new StoredPrefixes();
+  /** Of our own instances, by keys as they are. */
+  readonly #chunks = new StoredPrefixes();
   #layout: KeyLayout | null = null;
   #searching: Promise<void> | null = null;
   #searchCount = 0;
@@ -101,13 +105,20 @@ export class StoreHandover implements Service {
    * once, and within 20 ms, unless it is cancelled before. Null where nothing is known of such a text.
    */
   look(textHashes: readonly number[], onFound: (blockCount: number) => void): Scheduled | null {
-    const layout = this.#layout;
     const nowMs = this.#options.clock.monotonicMs();
-    if (layout === null || nowMs < this.#masterAfterMs || nowMs < this.#lookAfterMs) return null;
-    const countMax = Math.max(1, Math.floor(lookKeyCountMax / layout.prefixes.length));
-    const known = this.#prefixes.of(textHashes, countMax);
+    if (nowMs < this.#masterAfterMs || nowMs < this.#lookAfterMs) return null;
+    const chunks = this.#chunks.of(textHashes, lookKeyCountMax);
+    const prefixes = chunks.length > 0 ? [''] : (this.#layout?.prefixes ?? []);
+    if (prefixes.length === 0) return null;
+    const countMax = Math.max(1, Math.floor(lookKeyCountMax / prefixes.length));
+    const known = chunks.length > 0 ? chunks : this.#prefixes.of(textHashes, countMax);
     if (known.length === 0) return null;
-    return this.#begin((signal) => this.#storedBlockCount(known, layout, signal), onFound);
+    return this.#begin((signal) => this.#storedBlockCount(known, prefixes, signal), onFound);
+  }
+
+  /** A prefill instance of ours has stored the whole chunks of a prompt, of such text, under these keys. */
+  learnChunks(textHashes: readonly number[], keys: readonly string[]): void {
+    if (keys.length > 0) this.#chunks.learn(textHashes, keys);
   }
 
   /**
@@ -135,7 +146,7 @@ export class StoreHandover implements Service {
 
   async #storedBlockCount(
     known: readonly KnownPrefix[],
-    { prefixes }: KeyLayout,
+    prefixes: readonly string[],
     cancelling: AbortSignal,
   ): Promise<number> {
     const { clock, keys } = this.#options;

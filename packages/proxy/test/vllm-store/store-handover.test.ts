@@ -286,6 +286,18 @@ describe('StoreHandover', () => {
       expect(await look(prompt.text)).toBe(0);
     });
 
+    it('and knows the chunks of our own instances by the keys that they told', async () => {
+      handover.learnChunks([1, 2, 3, 4, 5], ['a', 'b', 'c']);
+      handover.learnChunks([1, 2, 3, 4, 5], []);
+      store('a', 'b');
+      expect(await look([1, 2, 3, 4, 5])).toBe(5);
+      expect(await look([1, 2, 3, 9, 9])).toBe(3);
+      keys.stored.delete('b');
+      expect(await look([1, 2, 3, 4, 5])).toBe(3);
+      keys.stored.delete('a');
+      expect(await look([1, 2, 3, 4, 5])).toBe(0);
+    });
+
     it('and asks nothing about a text that it does not know', async () => {
       await stored(new Prompt(1));
       const askedCount = keys.existCount;
